@@ -1,0 +1,182 @@
+/* ledger.h: the counters of one process, as one flat region of memory.
+ *
+ * The shim owns and fills the region (shim/publish.c); the renderer (analytics/render.c) turns it into the JSON report.
+ * Both see only this header. The region holds offsets and indices, never pointers, so it can live in a file that
+ * outlives the process. It is filled off the fast path: a record is complete before its count is raised.
+ *
+ *   +---------------+----------+-----------+--------------+-------------+------------------------------+
+ *   | ledger header | classes  | mappings  | threads      | strings     | sites (last: the long table) |
+ *   +---------------+----------+-----------+--------------+-------------+------------------------------+
+ *
+ * Units: bytes, nanoseconds and counts only. "Space" is bytes; "objects" is blocks. `alloc_space` is what the program
+ * asked for, `inuse_space` what the blocks can hold (their class size), as pprof and jemalloc use the words.
+ * All counters since the start of this process; in the child of a fork, since the fork, with the blocks alive at the
+ * fork in the `inherited_*` fields. So for every record:  inuse = inherited + alloc - free  (objects).
+ */
+#ifndef SLUICE_LEDGER_H
+#define SLUICE_LEDGER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define LEDGER_MAGIC "SLUICELG"
+#define LEDGER_NONE UINT32_MAX /* "no such index", for mapping and symbol */
+
+enum {
+	LEDGER_VERSION = 1,
+	LEDGER_CLASSES_MAX = 128,
+	LEDGER_MAPPINGS_MAX = 2048,
+	LEDGER_THREADS_MAX = 1024, /* further threads share the last record */
+	LEDGER_STRINGS_BYTES = 1 << 20,
+	LEDGER_SITES_MAX = 65535, /* a site id fits 16 bits; the last one is "other" */
+	LEDGER_BUILD_ID_MAX = 20,
+	LEDGER_CONF_MAX = 24
+};
+
+/* A NUL-terminated string in the strings section, by offset; 0 is the empty string. */
+struct ledger_string {
+	uint32_t at;
+};
+
+/* Which door served an allocation. */
+enum ledger_route { ROUTE_OWNED, ROUTE_SHARED, ROUTE_ARENA, ROUTE_FALLBACK, LEDGER_ROUTES };
+
+/* Why an allocation went to the fallback. */
+enum ledger_reason {
+	REASON_LARGE,    /* above the largest class */
+	REASON_ALIGNED,  /* alignment above a page */
+	REASON_CAPACITY, /* the pools are at their cap (option pool_max) */
+	REASON_RANGE,    /* no address range could be reserved, or it is used up */
+	REASON_MEMORY,   /* the kernel refused memory to the pools */
+	REASON_THREAD,   /* the thread has no heap (too early, or too late in its life) */
+	LEDGER_REASONS
+};
+
+/* How the process came to write its report. */
+enum ledger_end { END_LIVE, END_EXIT, END_SIGNAL, END_KILLED, END_EXEC };
+
+/* The common five; see the equation above. */
+struct ledger_tally {
+	uint64_t alloc_objects;     /* blocks handed out */
+	uint64_t alloc_space;       /* bytes requested for them */
+	uint64_t free_objects;      /* blocks given back */
+	uint64_t inuse_objects;     /* blocks alive now */
+	uint64_t inuse_space;       /* usable bytes of the blocks alive now */
+	uint64_t inherited_objects; /* blocks alive at the fork that made this process */
+	uint64_t inherited_space;   /* their usable bytes */
+};
+
+struct ledger_site {
+	uint64_t pc;     /* return address in this process; 0 for "other" */
+	uint64_t offset; /* pc as an address of the module's file (ELF virtual address) */
+	uint32_t mapping;
+	struct ledger_string symbol; /* dynamic symbol that holds the pc, else empty */
+	uint64_t symbol_offset;      /* pc - symbol, bytes */
+	struct ledger_tally tally;
+	uint64_t realloc_objects;           /* reallocs of blocks of this site (each is one alloc and one free as well) */
+	uint64_t cross_thread_free_objects; /* frees by another thread than the one whose heap holds the block */
+	uint64_t route_objects[LEDGER_ROUTES]; /* alloc_objects split by route */
+	uint64_t route_space[LEDGER_ROUTES];   /* alloc_space split by route */
+};
+
+struct ledger_class {
+	uint64_t size;      /* bytes of a block */
+	uint64_t slab_size; /* bytes of a slab of this class */
+	uint64_t curslabs;  /* slabs now */
+	uint64_t slots;     /* blocks those slabs can hold; util = inuse_objects / slots */
+	struct ledger_tally tally;
+};
+
+struct ledger_mapping {
+	uint64_t start;  /* first mapped address */
+	uint64_t limit;  /* one past the last */
+	uint64_t bias;   /* added to the file's virtual addresses */
+	struct ledger_string path; /* absolute where known */
+	uint32_t build_id_bytes;
+	uint8_t build_id[LEDGER_BUILD_ID_MAX];
+};
+
+struct ledger_thread {
+	uint64_t tid;
+	uint64_t start_unix_ns; /* first allocation */
+	uint64_t end_unix_ns;   /* 0 while it lives */
+	uint64_t alloc_objects;
+	uint64_t alloc_space;
+	char name[16];
+};
+
+struct ledger_run {
+	uint64_t pid, ppid;
+	struct ledger_string exe;
+	struct ledger_string argv; /* argc strings, one after another */
+	uint32_t argc;
+	uint32_t argv_truncated; /* 1 when not all of argv fitted */
+	uint64_t start_unix_ns;
+	uint64_t duration_ns;
+	uint32_t end;    /* enum ledger_end */
+	uint32_t signal; /* for END_SIGNAL */
+	uint32_t forked; /* 1 in the child of a fork: counters start at the fork */
+	struct ledger_string fallback; /* "jemalloc 5.3.0-..." */
+	uint32_t conf_count;
+	struct ledger_string conf_keys[LEDGER_CONF_MAX];   /* effective options */
+	struct ledger_string conf_values[LEDGER_CONF_MAX]; /* as `sluice help conf` spells them */
+};
+
+struct ledger_memory {
+	struct ledger_tally tally;
+	uint64_t active;         /* bytes in slabs in use, plus the fallback's blocks */
+	uint64_t metadata;       /* bytes sluice keeps for itself, touched or about to be */
+	uint64_t resident;       /* RSS of the process now, 0 where it cannot be read */
+	uint64_t mapped;         /* bytes of the address range made accessible, plus metadata and the fallback's blocks */
+	uint64_t retained;       /* bytes of free granules kept for reuse, not yet given back to the OS */
+	uint64_t peak_allocated; /* highest inuse_space, seen at refills: at most peak_slack below the truth */
+	uint64_t peak_slack;     /* see above, bytes */
+	uint64_t peak_active;    /* highest `active` of the slabs */
+	uint64_t peak_resident;  /* highest RSS (ru_maxrss) */
+	uint64_t purged;         /* bytes given back to the OS so far */
+};
+
+struct ledger_quality {
+	uint64_t live_threads;  /* threads alive at the report besides the one that wrote it: their last few counts may race */
+	uint64_t dropped_sites; /* allocations counted on "other" because the site table was full */
+	uint64_t dropped_threads;
+	uint64_t dropped_mappings;
+	uint64_t untracked_frees; /* fallback blocks freed whose record could not be kept (no memory) */
+};
+
+struct ledger_header {
+	char magic[8];
+	uint32_t version;
+	uint32_t header_bytes; /* sizeof(struct ledger_header) of the writer */
+	uint64_t total_bytes;
+	uint64_t classes_at, mappings_at, threads_at, strings_at, sites_at; /* offsets from the header's start */
+	uint32_t classes_count, mappings_count, threads_count, strings_used, sites_count, sites_max;
+	struct ledger_run run;
+	struct ledger_quality quality;
+	struct ledger_memory memory;
+	struct ledger_tally routes[LEDGER_ROUTES];
+	uint64_t fallback_reasons[LEDGER_REASONS]; /* allocations */
+};
+
+static inline struct ledger_class *ledger_classes(const struct ledger_header *l)
+{
+	return (struct ledger_class *)((char *)(uintptr_t)l + l->classes_at);
+}
+static inline struct ledger_mapping *ledger_mappings(const struct ledger_header *l)
+{
+	return (struct ledger_mapping *)((char *)(uintptr_t)l + l->mappings_at);
+}
+static inline struct ledger_thread *ledger_threads(const struct ledger_header *l)
+{
+	return (struct ledger_thread *)((char *)(uintptr_t)l + l->threads_at);
+}
+static inline char *ledger_strings(const struct ledger_header *l)
+{
+	return (char *)(uintptr_t)l + l->strings_at;
+}
+static inline struct ledger_site *ledger_sites(const struct ledger_header *l)
+{
+	return (struct ledger_site *)((char *)(uintptr_t)l + l->sites_at);
+}
+
+#endif
