@@ -1,0 +1,147 @@
+# sluice: `make demo` to see it, `make test` to check it, `make help` for the rest.
+#
+# Sources of the product are listed one by one, sorted; `make check` fails when a file is missing from its list. Tests
+# are found by name instead (tests/README.md has the convention), so that none can be forgotten. A variant is built
+# whole in a folder of its own: V=debug goes to build/debug/, the release to build/ itself. Any change of compiler or
+# flags rebuilds what it concerns, through the file `flags` that every object depends on.
+VERSION := 0.1.0
+PREFIX  ?= /usr/local
+V       ?= release
+O       ?= build$(if $(filter-out release,$(V)),/$(V))
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+ifeq ($(origin CXX),default)
+CXX := $(if $(findstring clang,$(CC)),clang++,g++)
+endif
+
+POOLS     := $(sort $(wildcard pools/*.c))
+SHIM      := $(sort $(wildcard shim/*.c))
+ANALYTICS := $(sort $(wildcard analytics/*.c))
+# Files of shim/ that define public symbols: they go into the library only, never into a test.
+INTERPOSE := $(filter shim/interpose%,$(SHIM))
+# Files of analytics/ that the library carries too: they allocate nothing and use no stdio.
+RENDER    := $(filter analytics/json_out.c analytics/render%.c,$(ANALYTICS))
+
+UNITS   := $(sort $(wildcard tests/unit/*.c))
+DRIVERS := $(sort $(wildcard tests/preload/test_*.c tests/programs/test_*.c))
+VICTIMS := $(sort $(wildcard tests/preload/victim_*.c tests/preload/victim_*.cc tests/preload/lib_*.c))
+SUPPORT := $(sort $(filter-out $(DRIVERS) $(VICTIMS),$(wildcard tests/*.c tests/preload/*.c tests/programs/*.c)))
+
+WARN    := -Wall -Wextra -Wmissing-prototypes -Wundef -Wshadow $(WERROR)
+MODE_release := -O2 -DNDEBUG
+MODE_debug   := -O0 -fno-omit-frame-pointer
+MODE_audit   := -O2 -DSLUICE_AUDIT
+MODE_asan    := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+MODE_tsan    := -O1 -fno-omit-frame-pointer -fsanitize=thread
+MODE    := $(or $(MODE_$(V)),$(error V=$(V): no such variant; one of release debug audit asan tsan))
+# _GNU_SOURCE is empty, as a file that defines it again would have it.
+CPPFLAGS_ALL := -I. -D_GNU_SOURCE= -DSLUICE_VERSION='"$(VERSION)"' $(CPPFLAGS)
+CFLAGS_ALL   := -std=c11 $(MODE) -g -pthread -fPIC -fvisibility=hidden -fno-semantic-interposition \
+                -ftls-model=initial-exec -fno-plt $(WARN) $(CFLAGS)
+# The compiler must not turn our own calls of malloc and free into what it knows of them.
+$(O)/obj/shim/%.o: CFLAGS_DIR := -fno-builtin-malloc -fno-builtin-calloc -fno-builtin-realloc -fno-builtin-free
+# Bound at load (`now`): a lazy binding could enter the linker, and so malloc, from inside malloc. Never unloaded.
+LDFLAGS_SO := -shared -Wl,-soname,libsluice.so -Wl,--version-script=shim/sluice.map -Wl,-z,defs -Wl,-z,now \
+              -Wl,-z,relro -Wl,-z,nodelete -Wl,--as-needed -static-libgcc
+COMMAND_PKGS := libdw libelf jansson
+pkg = $(shell pkg-config $(1) $(2) 2>/dev/null)
+
+obj = $(patsubst %,$(O)/obj/%.o,$(basename $(1)))
+LIB_OBJ     := $(call obj,$(POOLS) $(SHIM) $(RENDER)) $(O)/jemalloc.o
+CORE_OBJ    := $(call obj,$(POOLS) $(filter-out $(INTERPOSE),$(SHIM)) $(filter-out analytics/main.c,$(ANALYTICS))) \
+               $(O)/jemalloc.o
+UNIT_BIN    := $(patsubst tests/unit/%.c,$(O)/tests/%,$(UNITS))
+DRIVER_BIN  := $(patsubst %.c,$(O)/%,$(DRIVERS))
+victim       = $(patsubst lib_%,$(O)/tests/victims/lib%.so,$(patsubst victim_%,$(O)/tests/victims/%,$(notdir $(basename $(1)))))
+VICTIM_BIN  := $(foreach v,$(VICTIMS),$(call victim,$(v)))
+# A sanitizer has its own malloc, so there only what links objects is tested.
+TEST_BIN    := $(UNIT_BIN) $(if $(filter asan tsan,$(V)),,$(DRIVER_BIN) $(VICTIM_BIN))
+PRODUCT     := $(O)/sluice $(if $(filter asan tsan,$(V)),,$(O)/libsluice.so)
+
+MAKEFLAGS += --no-print-directory
+.DELETE_ON_ERROR:
+.SECONDARY:
+.PHONY: all binaries test check bench bench-quick demo soak fresh-root install uninstall format clean help FORCE \
+        debug audit asan tsan
+
+all: $(PRODUCT)
+binaries: $(PRODUCT) $(TEST_BIN)
+debug audit asan tsan:
+	$(MAKE) V=$@ all
+
+# --- objects --------------------------------------------------------------------------------------------------------
+FLAGS_NOW := $(CC) $(CXX) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS)
+$(O)/flags: FORCE
+	@mkdir -p $(@D) && echo '$(subst ','\'',$(FLAGS_NOW))' | cmp -s - $@ || echo '$(subst ','\'',$(FLAGS_NOW))' >$@
+$(O)/obj/%.o: %.c $(O)/flags
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(CFLAGS_DIR) -MMD -MP -c -o $@ $<
+$(O)/jemalloc.o: scripts/build-jemalloc $(O)/flags
+	CC='$(CC)' scripts/build-jemalloc $@
+-include $(patsubst %.o,%.d,$(call obj,$(POOLS) $(SHIM) $(ANALYTICS) $(UNITS) $(DRIVERS) $(SUPPORT)))
+-include $(VICTIM_BIN:=.d)
+
+# --- the product ----------------------------------------------------------------------------------------------------
+$(O)/libsluice.so: $(LIB_OBJ) shim/sluice.map
+	$(CC) $(CFLAGS_ALL) $(LDFLAGS_SO) $(LDFLAGS) -o $@ $(LIB_OBJ) -lm
+$(call obj,$(ANALYTICS)): CFLAGS_DIR := $(call pkg,--cflags,$(COMMAND_PKGS))
+$(O)/sluice: $(call obj,$(ANALYTICS))
+	$(CC) $(CFLAGS_ALL) -Wl,--as-needed $(LDFLAGS) -o $@ $^ $(call pkg,--libs,$(COMMAND_PKGS))
+
+# --- tests ----------------------------------------------------------------------------------------------------------
+$(O)/tests/core.a: $(CORE_OBJ)
+	rm -f $@ && mkdir -p $(@D) && $(AR) rcs $@ $^
+$(O)/tests/support.a: $(call obj,$(SUPPORT)) $(O)/flags
+	rm -f $@ && mkdir -p $(@D) && $(AR) rcs $@ $(filter %.o,$^)
+LINK_TEST = mkdir -p $(@D) && $(CC) $(CFLAGS_ALL) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) \
+            $(call pkg,--libs,criterion $(COMMAND_PKGS)) -lm -ldl -static-libgcc
+$(UNIT_BIN): $(O)/tests/%: $(O)/obj/tests/unit/%.o $(O)/tests/support.a $(O)/tests/core.a
+	$(LINK_TEST)
+$(DRIVER_BIN): $(O)/tests/%: $(O)/obj/tests/%.o $(O)/tests/support.a $(O)/tests/core.a
+	$(LINK_TEST)
+# A victim is a plain program without sluice. It may ask for flags in a line of its own:  /* build: -static */
+VICTIM_CC = mkdir -p $(@D) && $(1) $(2) -I. -O1 -g -Wall -Wextra $(WERROR) -fno-builtin -pthread -MMD -MP -MF $@.d \
+            -o $@ $< $$(sed -n 's,^/[/*] build: \([^*]*\).*,\1,p' $<) -ldl
+$(O)/tests/victims/%: tests/preload/victim_%.c $(O)/flags
+	$(call VICTIM_CC,$(CC) -std=c11 -D_GNU_SOURCE=,-rdynamic)
+$(O)/tests/victims/%: tests/preload/victim_%.cc $(O)/flags
+	$(call VICTIM_CC,$(CXX) -std=c++17,-rdynamic)
+$(O)/tests/victims/lib%.so: tests/preload/lib_%.c $(O)/flags
+	$(call VICTIM_CC,$(CC) -std=c11 -D_GNU_SOURCE=,-shared -fPIC)
+
+# --- what people call -----------------------------------------------------------------------------------------------
+test: ## install what is missing, build, run every test; T=PATTERN for some
+	@scripts/deps test
+	@$(MAKE) binaries
+	@SLUICE_BUILD=$(O) scripts/run-tests $(if $(filter asan tsan,$(V)),--only=unit) $(T)
+check: ## every check that is not a test: format, lint, include law, symbols, compilers, sanitizers
+	@scripts/deps check
+	@scripts/check $(C)
+soak: ## the long counts: hours, not minutes
+	@scripts/deps test
+	@$(MAKE) binaries
+	@SLUICE_BUILD=$(O) SLUICE_SOAK=1 scripts/run-tests $(T)
+bench bench-quick: ## sluice against other allocators, as ratios
+	@scripts/deps bench
+	@$(MAKE) all
+	@scripts/bench-first $(if $(filter bench-quick,$@),--quick) $(B)
+demo: ## install what is missing, build, run a real program, show its report
+	@scripts/demo
+fresh-root: ## `make demo` and `make test` in a Debian root made for it (root only)
+	@scripts/fresh-root $(F)
+install: all ## library, command, manual page, pkg-config file, below DESTDIR and PREFIX
+	install -D -m 755 $(O)/libsluice.so $(DESTDIR)$(PREFIX)/lib/libsluice.so
+	install -D -m 755 $(O)/sluice $(DESTDIR)$(PREFIX)/bin/sluice
+	install -D -m 644 analytics/sluice.1 $(DESTDIR)$(PREFIX)/share/man/man1/sluice.1
+	mkdir -p $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	sed -e 's,@PREFIX@,$(PREFIX),' -e 's,@VERSION@,$(VERSION),' scripts/sluice.pc.in \
+		>$(DESTDIR)$(PREFIX)/lib/pkgconfig/sluice.pc
+uninstall: ## take away what install put there
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,lib/libsluice.so bin/sluice share/man/man1/sluice.1 lib/pkgconfig/sluice.pc)
+format: ## write every C file as .clang-format says
+	git ls-files '*.c' '*.h' '*.cc' | xargs clang-format -i
+clean: ## remove build/
+	rm -rf build
+help: ## this list
+	@sed -n 's/^\([a-z-]*\)[a-z -]*:[^#]*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-11s %s\n", $$1, $$2}'
