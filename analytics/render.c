@@ -1,0 +1,425 @@
+/* render.c: writes a ledger out as the JSON report; see render.h for the contract.
+ *
+ * One pass from front to back, in the order of the tables, with no memory of its own but a view: the sections of the
+ * ledger with every count cut back to what fits inside. The counts are read once, into the view, because a ledger of a
+ * live process may grow meanwhile. Sorting and names are the command's business; here each table keeps its order and
+ * each record stands on a line of its own, so that grep and diff work on a report.
+ *
+ * Counters are written as JSON integers no larger than 2^63 - 1, since that is what most readers can hold; no true
+ * count comes near it. Addresses and build-ids are strings.
+ */
+#include "analytics/render.h"
+
+#include "analytics/version.h"
+
+#include <errno.h>
+#include <string.h>
+
+struct view {
+	const struct ledger_header *l;
+	const struct ledger_class *classes;
+	const struct ledger_mapping *mappings;
+	const struct ledger_thread *threads;
+	const struct ledger_site *sites;
+	const char *strings;
+	uint32_t classes_count, mappings_count, threads_count, sites_count, strings_bytes;
+};
+
+const char *render_route_name(enum ledger_route route)
+{
+	static const char *const names[LEDGER_ROUTES] = {"owned", "shared", "arena", "fallback"};
+	return names[route];
+}
+
+const char *render_reason_name(enum ledger_reason reason)
+{
+	static const char *const names[LEDGER_REASONS] = {"large", "aligned", "capacity", "range", "memory", "thread"};
+	return names[reason];
+}
+
+/* How many records of `size` bytes may be read at offset `at`: at most `count`, none when the offset is nonsense. */
+static uint32_t clamp(const struct ledger_header *l, uint64_t at, uint32_t count, size_t size, uint32_t max)
+{
+	if (at < sizeof(*l) || at > l->total_bytes || at % _Alignof(uint64_t))
+		return 0;
+	uint64_t room = (l->total_bytes - at) / size;
+	count = count < max ? count : max;
+	return room < count ? (uint32_t)room : count;
+}
+
+static bool view_open(struct view *v, const struct ledger_header *l)
+{
+	if (memcmp(l->magic, LEDGER_MAGIC, sizeof(l->magic)) != 0 || l->version != LEDGER_VERSION ||
+	    l->header_bytes != sizeof(*l) || l->total_bytes < sizeof(*l))
+		return false;
+	v->l = l;
+	v->classes_count = clamp(l, l->classes_at, l->classes_count, sizeof(*v->classes), LEDGER_CLASSES_MAX);
+	v->mappings_count = clamp(l, l->mappings_at, l->mappings_count, sizeof(*v->mappings), LEDGER_MAPPINGS_MAX);
+	v->threads_count = clamp(l, l->threads_at, l->threads_count, sizeof(*v->threads), LEDGER_THREADS_MAX);
+	v->strings_bytes = clamp(l, l->strings_at, l->strings_used, 1, LEDGER_STRINGS_BYTES);
+	v->sites_count = clamp(l, l->sites_at, l->sites_count, sizeof(*v->sites), LEDGER_SITES_MAX + 1);
+	v->classes = v->classes_count ? ledger_classes(l) : NULL;
+	v->mappings = v->mappings_count ? ledger_mappings(l) : NULL;
+	v->threads = v->threads_count ? ledger_threads(l) : NULL;
+	v->strings = v->strings_bytes ? ledger_strings(l) : NULL;
+	v->sites = v->sites_count ? ledger_sites(l) : NULL;
+	return true;
+}
+
+static void count(struct json_out *out, const char *key, uint64_t value)
+{
+	json_out_key(out, key);
+	json_out_u64(out, value < INT64_MAX ? value : INT64_MAX);
+}
+
+static void flag(struct json_out *out, const char *key, bool value)
+{
+	json_out_key(out, key);
+	json_out_bool(out, value);
+}
+
+static void text(struct json_out *out, const char *key, const char *value)
+{
+	json_out_key(out, key);
+	json_out_string(out, value);
+}
+
+static void hex(struct json_out *out, const char *key, uint64_t value)
+{
+	json_out_key(out, key);
+	json_out_hex(out, value);
+}
+
+static size_t string_length(const struct view *v, uint32_t at)
+{
+	return at < v->strings_bytes ? strnlen(v->strings + at, v->strings_bytes - at) : 0;
+}
+
+/* The value of a ledger string; one that points outside reads as empty. */
+static void ledger_text(struct json_out *out, const struct view *v, struct ledger_string s)
+{
+	size_t length = string_length(v, s.at);
+	json_out_string_n(out, length ? v->strings + s.at : "", length);
+}
+
+static void tally(struct json_out *out, const struct ledger_tally *t)
+{
+	count(out, "alloc_objects", t->alloc_objects);
+	count(out, "alloc_space", t->alloc_space);
+	count(out, "free_objects", t->free_objects);
+	count(out, "inuse_objects", t->inuse_objects);
+	count(out, "inuse_space", t->inuse_space);
+	count(out, "inherited_objects", t->inherited_objects);
+	count(out, "inherited_space", t->inherited_space);
+}
+
+static bool tally_is_zero(const struct ledger_tally *t)
+{
+	return !(t->alloc_objects | t->alloc_space | t->free_objects | t->inuse_objects | t->inuse_space |
+	         t->inherited_objects | t->inherited_space);
+}
+
+/* --- run, quality, memory, routing -------------------------------------------------------------------------------- */
+
+static void render_argv(struct json_out *out, const struct view *v)
+{
+	uint32_t at = v->l->run.argv.at;
+	json_out_key(out, "argv");
+	json_out_array_begin(out);
+	for (uint32_t i = 0; i < v->l->run.argc && at && at < v->strings_bytes; i++) {
+		size_t length = string_length(v, at);
+		json_out_string_n(out, v->strings + at, length);
+		at += (uint32_t)length + 1;
+	}
+	json_out_array_end(out);
+}
+
+static void render_end(struct json_out *out, const struct ledger_run *run)
+{
+	static const char *const names[] = {"live", "exit", "signal:", "killed", "exec"};
+	char name[16];
+	const char *known = names[run->end <= END_EXEC ? run->end : END_LIVE];
+	size_t length = strlen(known);
+	memcpy(name, known, length);
+	if (run->end == END_SIGNAL) {
+		unsigned signal = run->signal % 100;
+		if (signal >= 10)
+			name[length++] = (char)('0' + signal / 10);
+		name[length++] = (char)('0' + signal % 10);
+	}
+	json_out_key(out, "end");
+	json_out_string_n(out, name, length);
+}
+
+static void render_run(struct json_out *out, const struct view *v)
+{
+	const struct ledger_run *run = &v->l->run;
+	json_out_key(out, "run");
+	json_out_object_begin(out);
+	count(out, "pid", run->pid);
+	count(out, "ppid", run->ppid);
+	json_out_key(out, "exe");
+	ledger_text(out, v, run->exe);
+	render_argv(out, v);
+	flag(out, "argv_truncated", run->argv_truncated);
+	flag(out, "forked", run->forked);
+	count(out, "start_unix_ns", run->start_unix_ns);
+	count(out, "duration_ns", run->duration_ns);
+	render_end(out, run);
+	json_out_key(out, "conf");
+	json_out_object_begin(out);
+	for (uint32_t i = 0; i < run->conf_count && i < LEDGER_CONF_MAX; i++) {
+		size_t length = string_length(v, run->conf_keys[i].at);
+		if (!length || run->conf_keys[i].at + length >= v->strings_bytes) /* a key needs its NUL */
+			continue;
+		json_out_key(out, v->strings + run->conf_keys[i].at);
+		ledger_text(out, v, run->conf_values[i]);
+	}
+	json_out_object_end(out);
+	json_out_key(out, "fallback");
+	ledger_text(out, v, run->fallback);
+	json_out_object_end(out);
+}
+
+static void render_quality(struct json_out *out, const struct ledger_quality *q)
+{
+	json_out_key(out, "quality");
+	json_out_object_begin(out);
+	text(out, "site_counts", q->untracked_frees ? "incomplete" : q->live_threads ? "racing" : "exact");
+	count(out, "live_threads", q->live_threads);
+	count(out, "untracked_frees", q->untracked_frees);
+	json_out_key(out, "dropped");
+	json_out_object_begin(out);
+	count(out, "sites", q->dropped_sites);
+	count(out, "threads", q->dropped_threads);
+	count(out, "mappings", q->dropped_mappings);
+	json_out_object_end(out);
+	json_out_object_end(out);
+}
+
+static void render_memory(struct json_out *out, const struct ledger_memory *m)
+{
+	uint64_t explained = m->active + m->metadata + m->retained;
+	json_out_key(out, "memory");
+	json_out_object_begin(out);
+	count(out, "requested", m->tally.alloc_space);
+	count(out, "allocated", m->tally.inuse_space);
+	count(out, "active", m->active);
+	count(out, "metadata", m->metadata);
+	count(out, "resident", m->resident);
+	count(out, "mapped", m->mapped);
+	count(out, "retained", m->retained);
+	count(out, "purged", m->purged);
+	count(out, "peak_allocated", m->peak_allocated);
+	count(out, "peak_slack", m->peak_slack);
+	count(out, "peak_active", m->peak_active);
+	count(out, "peak_resident", m->peak_resident);
+	count(out, "unattributed", m->resident > explained ? m->resident - explained : 0);
+	tally(out, &m->tally);
+	json_out_object_end(out);
+}
+
+static void render_routing(struct json_out *out, const struct ledger_header *l)
+{
+	json_out_key(out, "routing");
+	json_out_object_begin(out);
+	for (unsigned i = 0; i < LEDGER_ROUTES; i++) {
+		json_out_line(out);
+		json_out_key(out, render_route_name(i));
+		json_out_object_begin(out);
+		tally(out, &l->routes[i]);
+		if (i == ROUTE_FALLBACK) {
+			json_out_key(out, "reasons");
+			json_out_object_begin(out);
+			for (unsigned reason = 0; reason < LEDGER_REASONS; reason++)
+				count(out, render_reason_name(reason), l->fallback_reasons[reason]);
+			json_out_object_end(out);
+		}
+		json_out_object_end(out);
+	}
+	json_out_object_end(out);
+}
+
+/* --- the tables, a record a line ---------------------------------------------------------------------------------- */
+
+static void table_begin(struct json_out *out, const char *key)
+{
+	json_out_line(out);
+	json_out_key(out, key);
+	json_out_array_begin(out);
+}
+
+static void record_begin(struct json_out *out)
+{
+	json_out_line(out);
+	json_out_object_begin(out);
+}
+
+static void table_end(struct json_out *out)
+{
+	json_out_line(out);
+	json_out_array_end(out);
+}
+
+/* Classes speak jemalloc's words: nmalloc, ndalloc and curregs are its alloc, free and inuse objects. */
+static void render_classes(struct json_out *out, const struct view *v)
+{
+	table_begin(out, "classes");
+	for (uint32_t i = 0; i < v->classes_count; i++) {
+		const struct ledger_class *c = &v->classes[i];
+		if (tally_is_zero(&c->tally) && !c->curslabs)
+			continue;
+		record_begin(out);
+		count(out, "size", c->size);
+		count(out, "slab_size", c->slab_size);
+		count(out, "nmalloc", c->tally.alloc_objects);
+		count(out, "ndalloc", c->tally.free_objects);
+		count(out, "curregs", c->tally.inuse_objects);
+		count(out, "curslabs", c->curslabs);
+		count(out, "slots", c->slots);
+		json_out_key(out, "util");
+		json_out_ratio(out, c->tally.inuse_objects, c->slots, 4);
+		count(out, "alloc_space", c->tally.alloc_space);
+		count(out, "inuse_space", c->tally.inuse_space);
+		count(out, "inherited_objects", c->tally.inherited_objects);
+		count(out, "inherited_space", c->tally.inherited_space);
+		json_out_object_end(out);
+	}
+	table_end(out);
+}
+
+static void render_mappings(struct json_out *out, const struct view *v)
+{
+	table_begin(out, "mappings");
+	for (uint32_t i = 0; i < v->mappings_count; i++) {
+		const struct ledger_mapping *m = &v->mappings[i];
+		record_begin(out);
+		hex(out, "start", m->start);
+		hex(out, "limit", m->limit);
+		hex(out, "bias", m->bias);
+		json_out_key(out, "path");
+		ledger_text(out, v, m->path);
+		json_out_key(out, "build_id");
+		json_out_hex_bytes(out, m->build_id,
+		                   m->build_id_bytes < LEDGER_BUILD_ID_MAX ? m->build_id_bytes : LEDGER_BUILD_ID_MAX);
+		json_out_object_end(out);
+	}
+	table_end(out);
+}
+
+/* The route that served most of the site's allocations, or null when this process made none. */
+static void site_route(struct json_out *out, const struct ledger_site *s)
+{
+	unsigned best = 0;
+	json_out_key(out, "route");
+	for (unsigned i = 1; i < LEDGER_ROUTES; i++)
+		if (s->route_objects[i] > s->route_objects[best])
+			best = i;
+	if (s->route_objects[best])
+		json_out_string(out, render_route_name(best));
+	else
+		json_out_null(out);
+	json_out_key(out, "routes");
+	json_out_object_begin(out);
+	for (unsigned i = 0; i < LEDGER_ROUTES; i++) {
+		if (!s->route_objects[i])
+			continue;
+		json_out_key(out, render_route_name(i));
+		json_out_object_begin(out);
+		count(out, "alloc_objects", s->route_objects[i]);
+		count(out, "alloc_space", s->route_space[i]);
+		json_out_object_end(out);
+	}
+	json_out_object_end(out);
+}
+
+static void render_site(struct json_out *out, const struct view *v, uint32_t id, bool other)
+{
+	const struct ledger_site *s = &v->sites[id];
+	bool mapped = s->mapping < v->mappings_count, named = string_length(v, s->symbol.at);
+	record_begin(out);
+	count(out, "id", id);
+	if (other)
+		flag(out, "other", true);
+	json_out_key(out, "mapping");
+	if (mapped)
+		json_out_u64(out, s->mapping);
+	else
+		json_out_null(out);
+	hex(out, "offset", mapped ? s->offset : s->pc); /* code outside of any known file has only its address */
+	json_out_key(out, "symbol");
+	if (named)
+		ledger_text(out, v, s->symbol);
+	else
+		json_out_null(out);
+	count(out, "symbol_offset", named ? s->symbol_offset : 0);
+	site_route(out, s);
+	tally(out, &s->tally);
+	count(out, "realloc_objects", s->realloc_objects);
+	count(out, "cross_thread_free_objects", s->cross_thread_free_objects);
+	json_out_object_end(out);
+}
+
+static bool site_is_idle(const struct ledger_site *s)
+{
+	return tally_is_zero(&s->tally) && !s->realloc_objects && !s->cross_thread_free_objects;
+}
+
+/* In the table's order, but "other" (no pc) last, wherever the table keeps it. */
+static void render_sites(struct json_out *out, const struct view *v)
+{
+	table_begin(out, "sites");
+	for (int other = 0; other <= 1; other++)
+		for (uint32_t id = 0; id < v->sites_count; id++)
+			if ((v->sites[id].pc ? 0 : 1) == other && !site_is_idle(&v->sites[id]))
+				render_site(out, v, id, other);
+	table_end(out);
+}
+
+static void render_threads(struct json_out *out, const struct view *v)
+{
+	table_begin(out, "threads");
+	for (uint32_t i = 0; i < v->threads_count; i++) {
+		const struct ledger_thread *t = &v->threads[i];
+		record_begin(out);
+		count(out, "tid", t->tid);
+		json_out_key(out, "name");
+		json_out_string_n(out, t->name, strnlen(t->name, sizeof(t->name)));
+		count(out, "start_unix_ns", t->start_unix_ns);
+		json_out_key(out, "end_unix_ns");
+		if (t->end_unix_ns)
+			json_out_u64(out, t->end_unix_ns < INT64_MAX ? t->end_unix_ns : INT64_MAX);
+		else
+			json_out_null(out);
+		count(out, "alloc_objects", t->alloc_objects);
+		count(out, "alloc_space", t->alloc_space);
+		json_out_object_end(out);
+	}
+	table_end(out);
+}
+
+int render_report(const struct ledger_header *l, struct json_out *out)
+{
+	struct view v;
+	if (!view_open(&v, l))
+		return EINVAL;
+	json_out_object_begin(out);
+	text(out, "schema", REPORT_SCHEMA);
+	text(out, "schema_version", REPORT_SCHEMA_VERSION);
+	text(out, "tool_version", SLUICE_VERSION);
+	json_out_line(out);
+	render_run(out, &v);
+	json_out_line(out);
+	render_quality(out, &l->quality);
+	json_out_line(out);
+	render_memory(out, &l->memory);
+	json_out_line(out);
+	render_routing(out, l);
+	render_classes(out, &v);
+	render_mappings(out, &v);
+	render_sites(out, &v);
+	render_threads(out, &v);
+	json_out_object_end(out);
+	json_out_line(out);
+	return json_out_close(out);
+}
