@@ -4,7 +4,7 @@
 # are found by name instead (tests/README.md has the convention), so that none can be forgotten. A variant is built
 # whole in a folder of its own: V=debug goes to build/debug/, the release to build/ itself. Any change of compiler or
 # flags rebuilds what it concerns, through the file `flags` that every object depends on.
-VERSION := 0.1.0
+VERSION := $(shell sed -n 's/^\#define SLUICE_VERSION "\(.*\)"/\1/p' analytics/version.h)
 PREFIX  ?= /usr/local
 V       ?= release
 O       ?= build$(if $(filter-out release,$(V)),/$(V))
@@ -60,10 +60,12 @@ TEST_BIN    := $(UNIT_BIN) $(if $(filter asan tsan,$(V)),,$(DRIVER_BIN) $(VICTIM
 PRODUCT     := $(O)/sluice $(if $(filter asan tsan,$(V)),,$(O)/libsluice.so)
 
 MAKEFLAGS += --no-print-directory
+# One short line a step; VERBOSE=1 shows the commands.
+run = $(if $(VERBOSE),,@echo '  $(1) $@';)
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all binaries test check bench bench-quick demo soak fresh-root install uninstall format clean help FORCE \
-        debug audit asan tsan
+        debug audit asan tsan list-pools list-shim list-analytics
 
 all: $(PRODUCT)
 binaries: $(PRODUCT) $(TEST_BIN)
@@ -76,39 +78,39 @@ $(O)/flags: FORCE
 	@mkdir -p $(@D) && echo '$(subst ','\'',$(FLAGS_NOW))' | cmp -s - $@ || echo '$(subst ','\'',$(FLAGS_NOW))' >$@
 $(O)/obj/%.o: %.c $(O)/flags
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(CFLAGS_DIR) -MMD -MP -c -o $@ $<
-$(O)/jemalloc.o: scripts/build-jemalloc $(O)/flags
-	CC='$(CC)' scripts/build-jemalloc $@
+	$(call run,CC  )$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(CFLAGS_DIR) -MMD -MP -c -o $@ $<
+$(O)/jemalloc.o: scripts/build-jemalloc
+	$(call run,JE  )CC='$(CC)' scripts/build-jemalloc $@
 -include $(patsubst %.o,%.d,$(call obj,$(POOLS) $(SHIM) $(ANALYTICS) $(UNITS) $(DRIVERS) $(SUPPORT)))
 -include $(VICTIM_BIN:=.d)
 
 # --- the product ----------------------------------------------------------------------------------------------------
 $(O)/libsluice.so: $(LIB_OBJ) shim/sluice.map
-	$(CC) $(CFLAGS_ALL) $(LDFLAGS_SO) $(LDFLAGS) -o $@ $(LIB_OBJ) -lm
+	$(call run,LINK)$(CC) $(CFLAGS_ALL) $(LDFLAGS_SO) $(LDFLAGS) -o $@ $(LIB_OBJ) -lm
 $(call obj,$(ANALYTICS)): CFLAGS_DIR := $(call pkg,--cflags,$(COMMAND_PKGS))
 $(O)/sluice: $(call obj,$(ANALYTICS))
-	$(CC) $(CFLAGS_ALL) -Wl,--as-needed $(LDFLAGS) -o $@ $^ $(call pkg,--libs,$(COMMAND_PKGS))
+	$(call run,LINK)$(CC) $(CFLAGS_ALL) -Wl,--as-needed $(LDFLAGS) -o $@ $^ $(call pkg,--libs,$(COMMAND_PKGS))
 
 # --- tests ----------------------------------------------------------------------------------------------------------
 $(O)/tests/core.a: $(CORE_OBJ)
-	rm -f $@ && mkdir -p $(@D) && $(AR) rcs $@ $^
+	$(call run,AR  )rm -f $@ && mkdir -p $(@D) && $(AR) rcs $@ $^
 $(O)/tests/support.a: $(call obj,$(SUPPORT)) $(O)/flags
-	rm -f $@ && mkdir -p $(@D) && $(AR) rcs $@ $(filter %.o,$^)
+	$(call run,AR  )rm -f $@ && mkdir -p $(@D) && $(AR) rcs $@ $(filter %.o,$^)
 LINK_TEST = mkdir -p $(@D) && $(CC) $(CFLAGS_ALL) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) \
             $(call pkg,--libs,criterion $(COMMAND_PKGS)) -lm -ldl -static-libgcc
 $(UNIT_BIN): $(O)/tests/%: $(O)/obj/tests/unit/%.o $(O)/tests/support.a $(O)/tests/core.a
-	$(LINK_TEST)
+	$(call run,LINK)$(LINK_TEST)
 $(DRIVER_BIN): $(O)/tests/%: $(O)/obj/tests/%.o $(O)/tests/support.a $(O)/tests/core.a
-	$(LINK_TEST)
+	$(call run,LINK)$(LINK_TEST)
 # A victim is a plain program without sluice. It may ask for flags in a line of its own:  /* build: -static */
 VICTIM_CC = mkdir -p $(@D) && $(1) $(2) -I. -O1 -g -Wall -Wextra $(WERROR) -fno-builtin -pthread -MMD -MP -MF $@.d \
             -o $@ $< $$(sed -n 's,^/[/*] build: \([^*]*\).*,\1,p' $<) -ldl
 $(O)/tests/victims/%: tests/preload/victim_%.c $(O)/flags
-	$(call VICTIM_CC,$(CC) -std=c11 -D_GNU_SOURCE=,-rdynamic)
+	$(call run,LINK)$(call VICTIM_CC,$(CC) -std=c11 -D_GNU_SOURCE=,-rdynamic)
 $(O)/tests/victims/%: tests/preload/victim_%.cc $(O)/flags
-	$(call VICTIM_CC,$(CXX) -std=c++17,-rdynamic)
+	$(call run,LINK)$(call VICTIM_CC,$(CXX) -std=c++17,-rdynamic)
 $(O)/tests/victims/lib%.so: tests/preload/lib_%.c $(O)/flags
-	$(call VICTIM_CC,$(CC) -std=c11 -D_GNU_SOURCE=,-shared -fPIC)
+	$(call run,LINK)$(call VICTIM_CC,$(CC) -std=c11 -D_GNU_SOURCE=,-shared -fPIC)
 
 # --- what people call -----------------------------------------------------------------------------------------------
 test: ## install what is missing, build, run every test; T=PATTERN for some
@@ -141,6 +143,8 @@ uninstall: ## take away what install put there
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,lib/libsluice.so bin/sluice share/man/man1/sluice.1 lib/pkgconfig/sluice.pc)
 format: ## write every C file as .clang-format says
 	git ls-files '*.c' '*.h' '*.cc' | xargs clang-format -i
+list-pools list-shim list-analytics: # for scripts/check-sources
+	@echo $($(subst LIST-,,$(shell echo $@ | tr a-z A-Z)))
 clean: ## remove build/
 	rm -rf build
 help: ## this list
