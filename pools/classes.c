@@ -1,0 +1,62 @@
+/* classes.c: computes the class tables. See classes.h for the reasons of the sizes.
+ *
+ * Slab lengths: one granule up to 1 KiB, because a block in a slab's first granule is freed on the shortest path; above
+ * that the shortest run that holds at least eight blocks and leaves at most 1/32 of itself unused at the end.
+ */
+#include "classes.h"
+
+struct class class_table[CLASSES];
+uint8_t class_index[(CLASS_SIZE_MAX >> CLASS_STEP_SHIFT) + 1];
+
+enum { ONE_GRANULE_SIZE_MAX = 1024, SLAB_BLOCKS_MIN = 8, TAIL_FRACTION = 32 };
+
+static uint32_t class_size(unsigned class)
+{
+	if (class < CLASS_LINEAR_MAX >> CLASS_STEP_SHIFT)
+		return (class + 1) << CLASS_STEP_SHIFT;
+	unsigned doubling = (class - 32) / 8, step = (class - 32) % 8;
+	return (CLASS_LINEAR_MAX << doubling) + (step + 1) * (CLASS_LINEAR_MAX / 8 << doubling);
+}
+
+static unsigned slab_granules(uint32_t size)
+{
+	if (size <= ONE_GRANULE_SIZE_MAX)
+		return 1;
+	for (unsigned n = 1; n < CLASS_SLAB_GRANULES_MAX; n++) {
+		uint32_t bytes = n << GRANULE_SHIFT;
+		if (bytes / size >= SLAB_BLOCKS_MIN && bytes % size <= bytes / TAIL_FRACTION)
+			return n;
+	}
+	return CLASS_SLAB_GRANULES_MAX;
+}
+
+void classes_init(void)
+{
+	for (unsigned c = 0; c < CLASSES; c++) {
+		uint32_t size = class_size(c);
+		unsigned granules = slab_granules(size);
+		class_table[c] = (struct class){.size = size,
+		                                .inverse = (uint32_t)(((UINT64_C(1) << 32) + size - 1) / size),
+		                                .capacity = (uint16_t)((granules << GRANULE_SHIFT) / size),
+		                                .granules = (uint16_t)granules};
+	}
+	unsigned c = 0;
+	for (size_t step = 0; step <= CLASS_SIZE_MAX >> CLASS_STEP_SHIFT; step++) {
+		if (class_table[c].size < step << CLASS_STEP_SHIFT)
+			c++;
+		class_index[step] = (uint8_t)c;
+	}
+}
+
+unsigned class_of_aligned(size_t size, size_t align)
+{
+	size_t rounded = (size + align - 1) & -align;
+	if (rounded == 0)
+		rounded = align;
+	if (rounded < size || rounded > CLASS_SIZE_MAX)
+		return CLASSES;
+	unsigned c = class_of(rounded);
+	while (c < CLASSES && class_table[c].size & (align - 1))
+		c++;
+	return c;
+}

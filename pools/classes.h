@@ -1,0 +1,47 @@
+/* classes.h: the sizes blocks come in.
+ *
+ * 16-byte steps up to 512 (an exact class costs a site-owned pool nothing, and every block is 16-byte aligned), then
+ * eight steps to each doubling up to 32 KiB, so that a block wastes at most an eighth. A slab is a run of granules cut
+ * from its start, so a block is aligned to the largest power of two that divides its class size: every class that is a
+ * multiple of 64 gives 64-byte aligned blocks, every multiple of 4096 page-aligned ones.
+ */
+#ifndef SLUICE_CLASSES_H
+#define SLUICE_CLASSES_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+	GRANULE_SHIFT = 14,
+	GRANULE_BYTES = 1 << GRANULE_SHIFT,
+	CLASS_STEP_SHIFT = 4,
+	CLASS_SIZE_MAX = 32 << 10,
+	CLASS_LINEAR_MAX = 512,
+	CLASSES = 32 + 6 * 8,
+	CLASS_SLAB_GRANULES_MAX = 16
+};
+
+struct class {
+	uint32_t size;     /* bytes of a block */
+	uint32_t inverse;  /* ceil(2^32 / size): block index = offset * inverse >> 32 */
+	uint16_t capacity; /* blocks in a slab */
+	uint16_t granules; /* granules of a slab */
+};
+
+extern struct class class_table[CLASSES];
+extern uint8_t class_index[(CLASS_SIZE_MAX >> CLASS_STEP_SHIFT) + 1];
+
+/* Fills both tables; before it every size maps to class 0 and no slab exists. */
+void classes_init(void);
+
+/* The class for a request of at most CLASS_SIZE_MAX bytes; 0 bytes get the smallest. */
+static inline unsigned class_of(size_t size)
+{
+	return class_index[(size + (1 << CLASS_STEP_SHIFT) - 1) >> CLASS_STEP_SHIFT];
+}
+
+/* The smallest class of at least `size` whose blocks are aligned to `align` (a power of two, at most a page);
+ * CLASSES when there is none. */
+unsigned class_of_aligned(size_t size, size_t align);
+
+#endif

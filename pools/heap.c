@@ -1,0 +1,272 @@
+/* heap.c: who acts for a heap, and how frees from elsewhere get home. See heap.h.
+ *
+ * A remote free is one compare-and-swap on the slab; the first of a lot also puts the slab on its heap's pending list.
+ * Only a drain, which takes the whole list, empties a slab's remote word: so a slab is on at most one list, once, and a
+ * slab with remote frees cannot be retired, because the blocks count as used until the drain.
+ *
+ * A slab may change hands (heap_claim) while it waits on the old heap's list; the drain then passes it on.
+ */
+#include "heap.h"
+
+#include "lock.h"
+#include "meta.h"
+#include "pool.h"
+
+#include <string.h>
+
+enum { HEAP_IDLE_AGES = 2, CLAIM_TRIES = 4 };
+
+static struct heap *_Atomic all_heaps;
+static struct lock lock; /* the abandoned list */
+static struct heap *abandoned;
+static _Atomic uint32_t abandoned_count;
+static _Atomic uint32_t heap_count;
+
+void heap_init(struct heap *heap)
+{
+	heap_pools_init(heap);
+	heap->id = atomic_fetch_add_explicit(&heap_count, 1, memory_order_relaxed);
+	atomic_store_explicit(&heap->state, HEAP_LIVE, memory_order_relaxed);
+	struct heap *head = atomic_load_explicit(&all_heaps, memory_order_relaxed);
+	do
+		heap->next = head;
+	while (!atomic_compare_exchange_weak_explicit(&all_heaps, &head, heap, memory_order_release, memory_order_relaxed));
+}
+
+struct heap *heap_first(void)
+{
+	return atomic_load_explicit(&all_heaps, memory_order_acquire);
+}
+
+static bool state_change(struct heap *heap, uint32_t from, uint32_t to)
+{
+	return atomic_compare_exchange_strong(&heap->state, &from, to); /* seq_cst: partner of the fence in heap_free_remote */
+}
+
+bool heap_borrow(struct heap *heap)
+{
+	return state_change(heap, HEAP_ABANDONED, HEAP_BORROWED);
+}
+
+void heap_return(struct heap *heap)
+{
+	/* What was pushed while we had it, by somebody who saw BORROWED and left it to us. */
+	do {
+		heap_drain(heap);
+		atomic_store(&heap->state, HEAP_ABANDONED);
+	} while (atomic_load(&heap->pending) && heap_borrow(heap));
+}
+
+struct heap *heap_adopt(void)
+{
+	if (atomic_load_explicit(&abandoned_count, memory_order_relaxed) == 0)
+		return NULL;
+	lock_take(&lock);
+	struct heap *heap = abandoned;
+	if (heap) {
+		abandoned = heap->abandoned_next;
+		atomic_fetch_sub_explicit(&abandoned_count, 1, memory_order_relaxed);
+	}
+	lock_drop(&lock);
+	while (heap && !state_change(heap, HEAP_ABANDONED, HEAP_LIVE))
+		; /* borrowed for a moment */
+	return heap;
+}
+
+void heap_abandon(struct heap *heap)
+{
+	heap_drain(heap);
+	for (unsigned c = 0; c < CLASSES; c++)
+		pool_shed(heap, &heap->shared[c]);
+	for (uint32_t i = 0; i < heap->owned_slots; i++)
+		if (pool_at(heap, (uint16_t)(CLASSES + i))->open)
+			pool_shed(heap, pool_at(heap, (uint16_t)(CLASSES + i)));
+	heap_return(heap);
+	lock_take(&lock);
+	heap->abandoned_next = abandoned;
+	abandoned = heap;
+	atomic_fetch_add_explicit(&abandoned_count, 1, memory_order_relaxed);
+	lock_drop(&lock);
+}
+
+uint16_t heap_tag_new(struct heap *heap)
+{
+	uint32_t tag = heap->tags + 1;
+	if (tag >= HEAP_TAGS_MAX)
+		return 0;
+	struct tally **chunk = &heap->tallies[tag / HEAP_TAGS_CHUNK];
+	if (!*chunk && !(*chunk = meta_take(HEAP_TAGS_CHUNK * sizeof(struct tally))))
+		return 0;
+	heap->tags = tag;
+	return (uint16_t)tag;
+}
+
+static void pending_push(struct heap *heap, struct slab *slab)
+{
+	uint32_t head = atomic_load_explicit(&heap->pending, memory_order_relaxed);
+	do
+		atomic_store_explicit(&slab->pending_next, head, memory_order_relaxed);
+	while (!atomic_compare_exchange_weak(&heap->pending, &head, slab_index(slab) + 1));
+}
+
+static struct heap *heap_of(const struct slab *slab)
+{
+	return (struct heap *)(atomic_load_explicit(&slab->owner, memory_order_acquire) & ~(uintptr_t)SLAB_SHARED_BIT);
+}
+
+void heap_free_remote(struct slab *slab, void *block)
+{
+	uint64_t word = atomic_load_explicit(&slab->remote, memory_order_relaxed), fresh;
+	uint64_t offset = (uint64_t)((char *)block - slab_start(slab)) / 16 + 1;
+	do {
+		uint32_t head = (uint32_t)word;
+		*(void **)block = head ? slab_start(slab) + (size_t)(head - 1) * 16 : NULL;
+		fresh = (((word >> 32) + 1) << 32) | offset;
+	} while (!atomic_compare_exchange_weak_explicit(&slab->remote, &word, fresh, memory_order_release,
+	                                                memory_order_relaxed));
+	struct heap *heap = heap_of(slab);
+	if (word == 0)
+		pending_push(heap, slab);
+	/* If its owner is gone and this was the last used block, nobody else would ever look. */
+	if (atomic_load(&heap->state) == HEAP_ABANDONED && fresh >> 32 >= slab->used && heap_borrow(heap))
+		heap_return(heap);
+}
+
+static void drain_slab(struct heap *heap, struct slab *slab)
+{
+	uint64_t word = atomic_exchange_explicit(&slab->remote, 0, memory_order_acquire);
+	uint32_t count = (uint32_t)(word >> 32);
+	if (!count)
+		return;
+	void *block = slab_start(slab) + (size_t)((uint32_t)word - 1) * 16, *last = block;
+	uint32_t linked = 0;
+	for (void *b = block; b; last = b, b = *(void **)b, linked++)
+		if (slab->tags) {
+			struct tally *tally = heap_tally(heap, slab->tags[slab_block_index(slab, b)]);
+			tally->frees_shared++;
+			tally->frees_remote++;
+		}
+	if (!slab->tags)
+		heap_tally(heap, slab->tag)->frees_remote += count;
+	*(void **)last = slab->free;
+	slab->free = block;
+	slab->frees += linked;
+	slab_settle(heap, slab);
+}
+
+void heap_drain(struct heap *heap)
+{
+	if (!atomic_load_explicit(&heap->pending, memory_order_relaxed))
+		return;
+	uint32_t at = atomic_exchange(&heap->pending, 0);
+	while (at) {
+		struct slab *slab = &range.slabs[at - 1];
+		at = atomic_load_explicit(&slab->pending_next, memory_order_relaxed); /* before anybody can queue it again */
+		struct heap *owner = heap_of(slab);
+		if (owner == heap)
+			drain_slab(heap, slab);
+		else
+			pending_push(owner, slab);
+	}
+}
+
+void heap_age(struct heap *heap, void (*lost)(struct heap *, uint16_t tag, unsigned class))
+{
+	for (uint32_t i = 0; i < CLASSES + heap->owned_slots; i++) {
+		struct pool *pool = pool_at(heap, (uint16_t)i);
+		if (!pool->open || !pool->slabs)
+			continue;
+		pool->idle = pool->taken ? 0 : (uint8_t)(pool->idle + (pool->idle < UINT8_MAX));
+		pool->taken = 0;
+		if (pool->idle < HEAP_IDLE_AGES)
+			continue;
+		pool_shed(heap, pool);
+		if (pool->shared)
+			continue;
+		size_t bytes = (size_t)pool->slabs * class_table[pool->class].granules << GRANULE_SHIFT;
+		size_t live = 0;
+		for (uint32_t s = pool->partly; s != SLAB_NIL; s = range.slabs[s].next)
+			live += (size_t)(range.slabs[s].used - range.slabs[s].frees) * class_table[pool->class].size;
+		for (uint32_t s = pool->full; s != SLAB_NIL; s = range.slabs[s].next)
+			live += (size_t)range.slabs[s].used * class_table[pool->class].size;
+		uint16_t tag = pool->tag;
+		if (live < bytes / 2 && pool_share(heap, pool))
+			lost(heap, tag, pool->class);
+	}
+}
+
+static void retag(struct heap *heap, struct heap *from, struct slab *slab,
+                  uint16_t (*translate)(struct heap *, struct heap *, uint16_t))
+{
+	uint16_t old = 0, fresh = 0;
+	for (uint32_t i = 0; i < slab->carved; i++) {
+		if (slab->tags[i] != old) {
+			old = slab->tags[i];
+			fresh = translate(heap, from, old);
+		}
+		slab->tags[i] = fresh;
+	}
+}
+
+static bool claim_from(struct heap *heap, struct heap *from, unsigned class,
+                       uint16_t (*translate)(struct heap *, struct heap *, uint16_t))
+{
+	heap_drain(from);
+	struct pool *pool = &from->shared[class];
+	if (pool->partly == SLAB_NIL)
+		return false;
+	struct slab *slab = &range.slabs[pool->partly];
+	slab_fold(from, slab);
+	retag(heap, from, slab, translate);
+	pool_detach(from, pool, slab);
+	pool_attach(heap, &heap->shared[class], slab);
+	return true;
+}
+
+bool heap_claim(struct heap *heap, unsigned class, uint16_t (*translate)(struct heap *, struct heap *, uint16_t))
+{
+	if (atomic_load_explicit(&abandoned_count, memory_order_relaxed) == 0)
+		return false;
+	bool claimed = false;
+	lock_take(&lock); /* keeps the list, and so the heaps on it abandoned or borrowed */
+	struct heap *from = abandoned;
+	for (int i = 0; from && i < CLAIM_TRIES && !claimed; i++, from = from->abandoned_next)
+		if (heap_borrow(from)) {
+			claimed = claim_from(heap, from, class, translate);
+			heap_return(from);
+		}
+	lock_drop(&lock);
+	return claimed;
+}
+
+void heap_fork_prepare(void)
+{
+	lock_take(&lock);
+}
+
+void heap_fork_parent(void)
+{
+	lock_drop(&lock);
+}
+
+void heap_fork_child(struct heap *mine)
+{
+	lock_reset(&lock);
+	for (struct heap *heap = heap_first(); heap; heap = heap->next) {
+		uint32_t now = atomic_load_explicit(&heap->state, memory_order_relaxed);
+		if (heap != mine && (now == HEAP_LIVE || now == HEAP_BORROWED))
+			atomic_store_explicit(&heap->state, HEAP_LOST, memory_order_relaxed);
+	}
+	/* Adoption spins on BORROWED and must not meet a lost heap. */
+	struct heap **link = &abandoned;
+	uint32_t count = 0;
+	while (*link) {
+		if (atomic_load_explicit(&(*link)->state, memory_order_relaxed) == HEAP_LOST) {
+			*link = (*link)->abandoned_next;
+		} else {
+			link = &(*link)->abandoned_next;
+			count++;
+		}
+	}
+	atomic_store_explicit(&abandoned_count, count, memory_order_relaxed);
+}

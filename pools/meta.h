@@ -1,0 +1,24 @@
+/* meta.h: memory for sluice's own tables.
+ *
+ * Power-of-two pieces from 64 bytes up, zero-filled, from chunks that are never given back; a returned piece is reused
+ * for the same size. Far from the blocks, so that an overflow in the program cannot reach a table. Thread-safe.
+ */
+#ifndef SLUICE_META_H
+#define SLUICE_META_H
+
+#include <stddef.h>
+
+/* At least `bytes`, zero-filled, aligned to 64; NULL when the kernel refuses. */
+void *meta_take(size_t bytes);
+
+/* Gives back what meta_take(bytes) gave. */
+void meta_give(void *piece, size_t bytes);
+
+/* Bytes of all chunks. */
+size_t meta_bytes(void);
+
+void meta_fork_prepare(void);
+void meta_fork_parent(void);
+void meta_fork_child(void);
+
+#endif

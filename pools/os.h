@@ -1,0 +1,36 @@
+/* os.h: the one door to the kernel's memory calls.
+ *
+ * Every mapping of sluice is made, purged or made accessible here and nowhere else. Nothing is ever unmapped at exit.
+ * No function touches errno, so that the callers need not save it.
+ */
+#ifndef SLUICE_OS_H
+#define SLUICE_OS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { OS_PAGE = 4096 }; /* the smallest page; larger kernel pages only round our calls up */
+
+/* Reserves `bytes` of address space that nobody may touch yet, aligned to `align` (a power of two), or NULL. */
+void *os_reserve(size_t bytes, size_t align);
+
+/* Makes part of a reservation readable and writable; zero-filled. false: the kernel refused. */
+bool os_commit(void *start, size_t bytes);
+
+/* Fresh zero-filled memory, or NULL. */
+void *os_map(size_t bytes);
+
+/* Gives back what os_map gave. */
+void os_unmap(void *start, size_t bytes);
+
+/* Gives the pages back to the kernel at once; they read as zeros afterwards. false: they still hold their bytes. */
+bool os_purge(void *start, size_t bytes);
+
+/* Milliseconds on a coarse monotonic clock: a few nanoseconds a call, no system call. */
+uint64_t os_now_ms(void);
+
+/* Bytes this process may still add to its address space (RLIMIT_AS), SIZE_MAX when there is no limit. */
+size_t os_address_limit(void);
+
+#endif

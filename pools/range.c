@@ -1,0 +1,330 @@
+/* range.c: three bitmaps over the granules (free, dirty, aged), one lock.
+ *
+ *   free   the granule belongs to no slab
+ *   dirty  it is free and holds old bytes
+ *   aged   it was already dirty at the last tick of the decay clock
+ * A tick purges what is still aged and makes aged what is dirty, so a granule goes between one and two periods after it
+ * became free, and one that is reused in time never goes: hysteresis without a timestamp per granule. The clock is read
+ * when a run is given back or taken, so an idle process ticks no more; malloc_trim is there for it.
+ *
+ * Purging happens outside the lock: the run is taken off the free map, purged, and put back as clean.
+ *
+ * Taking is first fit by address. A hint per run length remembers below which word no such run exists; every free
+ * lowers the hints, so a search never misses a run, and a stretch of full words is crossed once, not every time.
+ */
+#include "range.h"
+
+#include "lock.h"
+#include "meta.h"
+#include "os.h"
+
+#include <string.h>
+
+struct range range;
+
+enum {
+	WORD_BITS = 64,
+	RUN_MAX = CLASS_SLAB_GRANULES_MAX,
+	STEP_MIN = 64,      /* granules made accessible at a time: 1 MiB, whose records are one page */
+	STEP_MAX = 16 * 64, /* 16 MiB: under mlockall(MCL_FUTURE) a step is resident at once */
+	PURGE_RUN_MAX = 4096
+};
+
+static struct {
+	struct lock lock;
+	uint64_t *free, *dirty, *aged;
+	uint32_t total;    /* granules in the range */
+	uint32_t top;      /* granules below it are accessible */
+	uint32_t used;     /* granules in slabs */
+	uint32_t used_max; /* cap */
+	uint32_t used_peak;
+	uint32_t dirty_count;
+	uint32_t hint[RUN_MAX + 1]; /* no free run of that length starts in a word below */
+	int64_t decay_ms;
+	uint64_t tick_at; /* ms */
+	size_t purged;
+} state;
+
+static bool bit_test(const uint64_t *map, uint32_t i)
+{
+	return map[i / WORD_BITS] >> (i % WORD_BITS) & 1;
+}
+
+static void bits_set(uint64_t *map, uint32_t first, uint32_t count, bool value)
+{
+	for (uint32_t i = first; i < first + count; i++) {
+		uint64_t bit = UINT64_C(1) << (i % WORD_BITS);
+		map[i / WORD_BITS] = value ? map[i / WORD_BITS] | bit : map[i / WORD_BITS] & ~bit;
+	}
+}
+
+static uint32_t bits_count(const uint64_t *map, uint32_t first, uint32_t count)
+{
+	uint32_t n = 0;
+	for (uint32_t i = first; i < first + count; i++)
+		n += bit_test(map, i);
+	return n;
+}
+
+/* 64 GiB, else 16, else 4; and never more than a quarter of what RLIMIT_AS leaves the program. */
+static char *reserve(size_t *bytes)
+{
+	size_t limit = os_address_limit() / 4, least = (size_t)4 << 30;
+	size_t want = *bytes & -(size_t)(STEP_MIN * GRANULE_BYTES);
+	while (want > limit)
+		want = want / 4 & -(size_t)(STEP_MIN * GRANULE_BYTES);
+	for (; want; want = want > least ? want / 4 : 0) {
+		char *base = os_reserve(want, (size_t)1 << 21); /* so that huge pages can be used */
+		if (base) {
+			*bytes = want;
+			return base;
+		}
+	}
+	return NULL;
+}
+
+bool range_init(size_t bytes)
+{
+	char *base = bytes ? reserve(&bytes) : NULL;
+	if (!base)
+		return false;
+	uint32_t total = (uint32_t)(bytes >> GRANULE_SHIFT);
+	size_t map_bytes = (size_t)total / 8;
+	struct slab *slabs = os_reserve((size_t)total * sizeof(struct slab), OS_PAGE);
+	uint64_t *maps = os_map(3 * map_bytes); /* 1.5 MiB for 64 GiB, touched as far as the heap has grown */
+	if (!slabs || !maps)
+		return false;
+	state.free = maps;
+	state.dirty = maps + map_bytes / 8;
+	state.aged = maps + 2 * map_bytes / 8;
+	state.total = total;
+	state.used_max = total;
+	state.decay_ms = 1000;
+	range.slabs = slabs;
+	range.base = base;
+	range.bytes = bytes;
+	return true;
+}
+
+void range_limit(size_t active_max)
+{
+	size_t granules = active_max >> GRANULE_SHIFT;
+	state.used_max = granules < state.total ? (uint32_t)granules : state.total;
+}
+
+void range_decay_set(int64_t decay_ms)
+{
+	state.decay_ms = decay_ms;
+}
+
+static enum range_refusal grow_locked(uint32_t granules)
+{
+	uint32_t step = state.top / 8 & ~(uint32_t)(STEP_MIN - 1);
+	step = step < STEP_MIN ? STEP_MIN : step > STEP_MAX ? STEP_MAX : step;
+	if (step < granules)
+		step = (granules + STEP_MIN - 1) & ~(uint32_t)(STEP_MIN - 1);
+	if (step > state.total - state.top)
+		step = state.total - state.top;
+	if (step < granules)
+		return RANGE_FULL;
+	if (!os_commit(range.base + ((size_t)state.top << GRANULE_SHIFT), (size_t)step << GRANULE_SHIFT) ||
+	    !os_commit(range.slabs + state.top, step * sizeof(struct slab)))
+		return RANGE_NO_MEMORY;
+	bits_set(state.free, state.top, step, true);
+	state.top += step;
+	return RANGE_OK;
+}
+
+/* First free run of `granules` at or after the hint; state.top when there is none. */
+static uint32_t find_locked(unsigned granules)
+{
+	uint32_t words = state.top / WORD_BITS, length = 0;
+	for (uint32_t w = state.hint[granules]; w < words; w++) {
+		uint64_t word = state.free[w];
+		if (word == 0) {
+			length = 0;
+			continue;
+		}
+		if (granules == 1) {
+			state.hint[1] = w;
+			return w * WORD_BITS + (uint32_t)__builtin_ctzll(word);
+		}
+		for (uint32_t b = 0; b < WORD_BITS; b++) {
+			length = word >> b & 1 ? length + 1 : 0;
+			if (length == granules) {
+				uint32_t first = w * WORD_BITS + b + 1 - granules;
+				state.hint[granules] = first / WORD_BITS;
+				return first;
+			}
+		}
+	}
+	/* A run may begin in the last word and end in words yet to come. */
+	state.hint[granules] = words ? words - 1 : 0;
+	return state.top;
+}
+
+static void free_locked(uint32_t first, uint32_t count)
+{
+	bits_set(state.free, first, count, true);
+	/* A run that ends here may begin up to RUN_MAX granules earlier. */
+	uint32_t word = first / WORD_BITS ? (first - RUN_MAX) / WORD_BITS : 0;
+	for (unsigned n = 1; n <= RUN_MAX; n++)
+		if (state.hint[n] > word)
+			state.hint[n] = word;
+}
+
+/* Takes one aged (or, at `all`, dirty) run off the free map to be purged; 0 when there is none. */
+static uint32_t purgeable_locked(bool all, uint32_t from, uint32_t *first)
+{
+	const uint64_t *map = all ? state.dirty : state.aged;
+	for (uint32_t i = from; i < state.top; i++) {
+		if (map[i / WORD_BITS] == 0) {
+			i |= WORD_BITS - 1;
+			continue;
+		}
+		uint32_t count = 0;
+		while (i + count < state.top && count < PURGE_RUN_MAX && bit_test(map, i + count))
+			count++;
+		if (!count)
+			continue;
+		*first = i;
+		bits_set(state.free, i, count, false);
+		bits_set(state.dirty, i, count, false);
+		bits_set(state.aged, i, count, false);
+		state.dirty_count -= count;
+		return count;
+	}
+	return 0;
+}
+
+static size_t purge(bool all)
+{
+	size_t bytes = 0;
+	uint32_t first = 0, count;
+	for (uint32_t from = 0;; from = first + count) {
+		lock_take(&state.lock);
+		count = purgeable_locked(all, from, &first);
+		lock_drop(&state.lock);
+		if (!count)
+			break;
+		bool clean = os_purge(range.base + ((size_t)first << GRANULE_SHIFT), (size_t)count << GRANULE_SHIFT);
+		lock_take(&state.lock);
+		if (clean) {
+			bytes += (size_t)count << GRANULE_SHIFT;
+		} else { /* locked pages: they stay dirty */
+			bits_set(state.dirty, first, count, true);
+			state.dirty_count += count;
+		}
+		free_locked(first, count);
+		lock_drop(&state.lock);
+	}
+	lock_take(&state.lock);
+	state.purged += bytes;
+	memcpy(state.aged, state.dirty, (state.top + WORD_BITS - 1) / WORD_BITS * sizeof(uint64_t));
+	lock_drop(&state.lock);
+	return bytes;
+}
+
+/* true when a tick is due; the caller then purges, after it dropped the lock. */
+static bool tick_locked(void)
+{
+	if (state.decay_ms < 0 || state.dirty_count == 0)
+		return false;
+	if (state.decay_ms == 0)
+		return true;
+	uint64_t now = os_now_ms();
+	if (now < state.tick_at)
+		return false;
+	bool due = state.tick_at != 0;
+	state.tick_at = now + (uint64_t)state.decay_ms;
+	return due;
+}
+
+static struct slab *slab_make(uint32_t first, unsigned granules)
+{
+	struct slab *slab = &range.slabs[first];
+	memset(slab, 0, granules * sizeof(*slab));
+	slab->granules = (uint8_t)granules;
+	slab_state_set(slab, SLAB_CURRENT);
+	for (unsigned i = 1; i < granules; i++) {
+		slab_state_set(&slab[i], SLAB_REST);
+		slab[i].granules = (uint8_t)i;
+	}
+	return slab;
+}
+
+struct slab *range_take(unsigned granules, enum range_refusal *why)
+{
+	struct slab *slab = NULL;
+	*why = RANGE_OK;
+	lock_take(&state.lock);
+	if (state.used + granules > state.used_max)
+		*why = state.used_max < state.total ? RANGE_CAPACITY : RANGE_FULL;
+	uint32_t first = *why ? state.top : find_locked(granules);
+	if (!*why && first == state.top && (*why = grow_locked(granules)) == RANGE_OK)
+		first = find_locked(granules);
+	if (!*why) {
+		bits_set(state.free, first, granules, false);
+		state.dirty_count -= bits_count(state.dirty, first, granules);
+		bits_set(state.dirty, first, granules, false);
+		bits_set(state.aged, first, granules, false);
+		state.used += granules;
+		if (state.used > state.used_peak)
+			state.used_peak = state.used;
+		slab = slab_make(first, granules);
+	}
+	lock_drop(&state.lock);
+	return slab;
+}
+
+void range_give(struct slab *slab)
+{
+	uint32_t first = slab_index(slab), count = slab->granules;
+	lock_take(&state.lock);
+	memset(slab, 0, count * sizeof(*slab));
+	bits_set(state.dirty, first, count, true);
+	state.dirty_count += count;
+	state.used -= count;
+	free_locked(first, count);
+	bool due = tick_locked();
+	lock_drop(&state.lock);
+	if (due)
+		purge(state.decay_ms == 0);
+}
+
+size_t range_trim(void)
+{
+	return range.bytes ? purge(true) : 0;
+}
+
+struct range_usage range_usage(void)
+{
+	size_t records = (size_t)state.top * sizeof(struct slab);
+	return (struct range_usage){.active = (size_t)state.used << GRANULE_SHIFT,
+	                            .peak_active = (size_t)state.used_peak << GRANULE_SHIFT,
+	                            .retained = (size_t)state.dirty_count << GRANULE_SHIFT,
+	                            .mapped = ((size_t)state.top << GRANULE_SHIFT) + records,
+	                            .metadata = records + 3 * (size_t)state.top / 8,
+	                            .purged = state.purged,
+	                            .granules = state.top};
+}
+
+bool range_is_free(uint32_t granule)
+{
+	return bit_test(state.free, granule);
+}
+
+void range_fork_prepare(void)
+{
+	lock_take(&state.lock);
+}
+
+void range_fork_parent(void)
+{
+	lock_drop(&state.lock);
+}
+
+void range_fork_child(void)
+{
+	lock_reset(&state.lock);
+}
