@@ -231,7 +231,7 @@ class Gawk(Case):
 @need("node")
 class Node(Case):
     def test_workers_and_thread_pool(self):
-        self.pair(["/usr/bin/node", "main.js"], prepare=lambda folder: write(folder, "main.js", NODE),
+        self.pair(["node", "main.js"], prepare=lambda folder: write(folder, "main.js", NODE),
                   allocations_min=1000)
 
 
