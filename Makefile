@@ -24,9 +24,9 @@ INTERPOSE := $(filter shim/interpose%,$(SHIM))
 RENDER    := $(filter analytics/json_out.c analytics/render%.c,$(ANALYTICS))
 
 UNITS   := $(sort $(wildcard tests/unit/*.c))
-DRIVERS := $(sort $(wildcard tests/preload/test_*.c tests/programs/test_*.c))
+DRIVERS := $(sort $(wildcard tests/*/test_*.c))
 VICTIMS := $(sort $(wildcard tests/preload/victim_*.c tests/preload/victim_*.cc tests/preload/lib_*.c))
-SUPPORT := $(sort $(filter-out $(DRIVERS) $(VICTIMS),$(wildcard tests/*.c tests/preload/*.c tests/programs/*.c)))
+SUPPORT := $(sort $(filter-out $(DRIVERS) $(VICTIMS) tests/tsan_arena.c,$(wildcard tests/*.c tests/preload/*.c)))
 
 WARN    := -Wall -Wextra -Wmissing-prototypes -Wundef -Wshadow $(WERROR)
 MODE_release := -O2 -DNDEBUG
@@ -96,9 +96,11 @@ $(O)/tests/core.a: $(CORE_OBJ)
 	$(call run,AR  )rm -f $@ && mkdir -p $(@D) && $(AR) rcs $@ $^
 $(O)/tests/support.a: $(call obj,$(SUPPORT)) $(O)/flags
 	$(call run,AR  )rm -f $@ && mkdir -p $(@D) && $(AR) rcs $@ $(filter %.o,$^)
+$(O)/obj/tests/tsan_arena.o: CFLAGS_DIR := -fno-sanitize=all
+TSAN_ARENA := $(if $(filter tsan,$(V)),$(O)/obj/tests/tsan_arena.o)
 LINK_TEST = mkdir -p $(@D) && $(CC) $(CFLAGS_ALL) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) \
             $(call pkg,--libs,criterion $(COMMAND_PKGS)) -lm -ldl -static-libgcc
-$(UNIT_BIN): $(O)/tests/%: $(O)/obj/tests/unit/%.o $(O)/tests/support.a $(O)/tests/core.a
+$(UNIT_BIN): $(O)/tests/%: $(O)/obj/tests/unit/%.o $(TSAN_ARENA) $(O)/tests/support.a $(O)/tests/core.a
 	$(call run,LINK)$(LINK_TEST)
 $(DRIVER_BIN): $(O)/tests/%: $(O)/obj/tests/%.o $(O)/tests/support.a $(O)/tests/core.a
 	$(call run,LINK)$(LINK_TEST)
