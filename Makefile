@@ -60,6 +60,8 @@ TEST_BIN    := $(UNIT_BIN) $(if $(filter asan tsan,$(V)),,$(DRIVER_BIN) $(VICTIM
 PRODUCT     := $(O)/sluice $(if $(filter asan tsan,$(V)),,$(O)/libsluice.so)
 
 MAKEFLAGS += --no-print-directory
+# `make test` builds on all processors, unless -j said how many.
+J = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 # One short line a step; VERBOSE=1 shows the commands.
 run = $(if $(VERBOSE),,@echo '  $(1) $@';)
 .DELETE_ON_ERROR:
@@ -70,7 +72,7 @@ run = $(if $(VERBOSE),,@echo '  $(1) $@';)
 all: $(PRODUCT)
 binaries: $(PRODUCT) $(TEST_BIN)
 debug audit asan tsan:
-	$(MAKE) V=$@ all
+	@$(MAKE) $J V=$@ all
 
 # --- objects --------------------------------------------------------------------------------------------------------
 FLAGS_NOW := $(CC) $(CXX) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS)
@@ -117,18 +119,18 @@ $(O)/tests/victims/lib%.so: tests/preload/lib_%.c $(O)/flags
 # --- what people call -----------------------------------------------------------------------------------------------
 test: ## install what is missing, build, run every test; T=PATTERN for some
 	@scripts/deps test
-	@$(MAKE) binaries
+	@$(MAKE) $J binaries
 	@SLUICE_BUILD=$(O) scripts/run-tests $(if $(filter asan tsan,$(V)),--only=unit) $(T)
 check: ## every check that is not a test: format, lint, include law, symbols, compilers, sanitizers
 	@scripts/deps check
 	@scripts/check $(C)
 soak: ## the long counts: hours, not minutes
 	@scripts/deps test
-	@$(MAKE) binaries
+	@$(MAKE) $J binaries
 	@SLUICE_BUILD=$(O) SLUICE_SOAK=1 scripts/run-tests $(T)
 bench bench-quick: ## sluice against other allocators, as ratios
 	@scripts/deps bench
-	@$(MAKE) all
+	@$(MAKE) $J all
 	@scripts/bench-first $(if $(filter bench-quick,$@),--quick) $(B)
 demo: ## install what is missing, build, run a real program, show its report
 	@scripts/demo
