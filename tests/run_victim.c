@@ -113,7 +113,7 @@ static void child_environment(const struct victim *v)
 __attribute__((noreturn)) static void child_become(const struct victim *v, const char *program, const char *dir,
                                                    const int out[2], const int err[2])
 {
-	const char *argv[ARGS_MAX + 2] = { program };
+	const char *argv[ARGS_MAX + 2] = {program};
 	for (int i = 0; v->args && v->args[i] && i < ARGS_MAX; i++) {
 		argv[i + 1] = v->args[i];
 	}
@@ -190,7 +190,7 @@ static bool watch(pid_t pid, struct capture *out, struct capture *err, int limit
 	int64_t deadline = now_ms() + (int64_t)limit_s * 1000;
 	bool ended = false;
 	while (out->fd >= 0 || err->fd >= 0 || !ended) {
-		struct pollfd fds[2] = { { .fd = out->fd, .events = POLLIN }, { .fd = err->fd, .events = POLLIN } };
+		struct pollfd fds[2] = {{.fd = out->fd, .events = POLLIN}, {.fd = err->fd, .events = POLLIN}};
 		int step = out->fd >= 0 || err->fd >= 0 ? 100 : 2;
 		if (poll(fds, 2, step) > 0) {
 			if (fds[0].revents) {
@@ -248,7 +248,7 @@ static void start_and_watch(const struct victim *v, struct outcome *o)
 	setpgid(pid, pid); /* both sides do it, so that neither can be late */
 	close(out[1]);
 	close(err[1]);
-	struct capture from_out = { .fd = out[0] }, from_err = { .fd = err[0] };
+	struct capture from_out = {.fd = out[0]}, from_err = {.fd = err[0]};
 	o->hung = !watch(pid, &from_out, &from_err, v->watchdog_s ? v->watchdog_s : VICTIM_WATCHDOG_S, &o->status);
 	o->out = text_or_empty(&from_out);
 	o->err = text_or_empty(&from_err);
@@ -324,7 +324,7 @@ char *victim_read(const struct outcome *o, const char *name)
 	char path[VICTIM_PATH_MAX + NAME_MAX + 2];
 	snprintf(path, sizeof(path), "%s%s%s", name[0] == '/' ? "" : o->dir, name[0] == '/' ? "" : "/", name);
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	struct capture c = { .fd = fd };
+	struct capture c = {.fd = fd};
 	if (fd < 0) {
 		return NULL;
 	}
@@ -336,19 +336,30 @@ char *victim_read(const struct outcome *o, const char *name)
 
 /* ---- the run ---- */
 
-struct outcome victim_run(const struct victim *v)
+static struct outcome fresh_outcome(void)
 {
-	struct outcome o = { 0 };
+	struct outcome o = {0};
 	const char *tmp = getenv("TMPDIR");
 	snprintf(o.dir, sizeof(o.dir), "%s/sluice-victim-XXXXXX", tmp && *tmp ? tmp : "/tmp");
 	if (!mkdtemp(o.dir)) {
 		broken(o.dir);
 	}
-	start_and_watch(v, &o);
-	o.reports = count_reports(o.dir);
-	if (o.reports && !v->unchecked) {
-		o.checked = check_reports(o.dir);
+	return o;
+}
+
+static void look_at_reports(const struct victim *v, struct outcome *o)
+{
+	o->reports = count_reports(o->dir);
+	if (o->reports && !v->unchecked) {
+		o->checked = check_reports(o->dir);
 	}
+}
+
+struct outcome victim_run(const struct victim *v)
+{
+	struct outcome o = fresh_outcome();
+	start_and_watch(v, &o);
+	look_at_reports(v, &o);
 	return o;
 }
 
@@ -400,11 +411,36 @@ bool victim_passes(const struct victim *v)
 	return ok;
 }
 
+bool victim_repeats(const struct victim *v, int runs)
+{
+	struct outcome o = fresh_outcome();
+	bool ok = true;
+	for (int i = 0; ok && i < runs; i++) {
+		free(o.out);
+		free(o.err);
+		start_and_watch(v, &o);
+		ok = victim_is_ok(v, &o);
+		if (!ok) {
+			fprintf(stderr, "  in run %d of %d\n", i + 1, runs);
+		}
+	}
+	if (ok) {
+		look_at_reports(v, &o);
+		ok = victim_is_ok(v, &o);
+		if (ok && v->preload && o.reports < runs) {
+			fprintf(stderr, "%s: %d reports of %d runs\n", v->name, o.reports, runs);
+			ok = false;
+		}
+	}
+	victim_forget(&o);
+	return ok;
+}
+
 bool victim_passes_sluice(const char *name, const char *const *confs)
 {
-	static const char *const only_default[] = { "", NULL };
+	static const char *const only_default[] = {"", NULL};
 	for (const char *const *c = confs ? confs : only_default; *c; c++) {
-		struct victim v = { .name = name, .preload = victim_sluice(), .conf = *c };
+		struct victim v = {.name = name, .preload = victim_sluice(), .conf = *c};
 		struct outcome o = victim_run(&v);
 		bool ok = victim_is_ok(&v, &o);
 		if (ok && o.reports == 0) {
@@ -421,5 +457,5 @@ bool victim_passes_sluice(const char *name, const char *const *confs)
 
 bool victim_passes_both(const char *name, const char *const *confs)
 {
-	return victim_passes(&(struct victim){ .name = name }) && victim_passes_sluice(name, confs);
+	return victim_passes(&(struct victim){.name = name}) && victim_passes_sluice(name, confs);
 }

@@ -78,6 +78,11 @@ bool victim_is_ok(const struct victim *v, const struct outcome *o);
 /* Runs and forgets; true when victim_is_ok. */
 bool victim_passes(const struct victim *v);
 
+/* Runs it `runs` times in one folder, checks the reports of all together at the end. Stops at the first run that is not
+ * ok. For repeated races, where a check of each run would take longer than the run.
+ */
+bool victim_repeats(const struct victim *v, int runs);
+
 /* victim_passes without a preload (the program is right on glibc), then under libsluice.so with each of the
  * configurations in `confs` (NULL-terminated; NULL: only the default one). False at the first that fails. */
 bool victim_passes_both(const char *name, const char *const *confs);

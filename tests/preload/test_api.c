@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const doors[] = { "", "range:0", "own:off", "pool_max:1M", "decay:0,budget:0,owned_max:2", NULL };
+static const char *const doors[] = {"", "range:0", "own:off", "pool_max:1M", "decay:0,budget:0,owned_max:2", NULL};
 
 #define CONTRACT(name)                                                                                                 \
 	Test(api, name)                                                                                                    \
@@ -47,10 +47,10 @@ Test(api, jemalloc_names)
 /* With the argument "all" the victim asks more than glibc and libstdc++ 12 give. */
 static bool passes_more(const char *name)
 {
-	const char *const all[] = { "all", NULL };
-	bool ok = victim_passes(&(struct victim){ .name = name });
+	const char *const all[] = {"all", NULL};
+	bool ok = victim_passes(&(struct victim){.name = name});
 	for (const char *const *c = doors; ok && *c; c++) {
-		ok = victim_passes(&(struct victim){ .name = name, .args = all, .preload = victim_sluice(), .conf = *c });
+		ok = victim_passes(&(struct victim){.name = name, .args = all, .preload = victim_sluice(), .conf = *c});
 	}
 	return ok;
 }
@@ -67,10 +67,10 @@ Test(api, bad_alloc)
 
 Test(api, vector_loads)
 {
-	const char *const glibc[] = { "memalign", NULL }, *const say[] = { "say", NULL };
-	cr_assert(victim_passes(&(struct victim){ .name = "vector_loads", .args = glibc }));
+	const char *const glibc[] = {"memalign", NULL}, *const say[] = {"say", NULL};
+	cr_assert(victim_passes(&(struct victim){.name = "vector_loads", .args = glibc}));
 	cr_assert(victim_passes_sluice("vector_loads", doors));
-	struct victim v = { .name = "vector_loads", .args = say, .preload = victim_sluice() };
+	struct victim v = {.name = "vector_loads", .args = say, .preload = victim_sluice()};
 	struct outcome o = victim_run(&v);
 	cr_log_info("vector loads of: %s", o.out);
 	cr_assert(o.status == 0 && strncmp(o.out, "sse", 3) == 0);
@@ -80,7 +80,7 @@ Test(api, vector_loads)
 /* Every function comes from libsluice.so: what binds elsewhere would be handed blocks it does not know. */
 Test(api, bindings)
 {
-	struct victim v = { .name = "bindings", .preload = victim_sluice() };
+	struct victim v = {.name = "bindings", .preload = victim_sluice()};
 	struct outcome o = victim_run(&v);
 	int lines = 0, others = 0;
 	for (char *line = strtok(o.out, "\n"); line; line = strtok(NULL, "\n")) {

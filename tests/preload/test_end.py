@@ -7,6 +7,7 @@ named by its argument. Its status must be what it is without the shim, and so mu
 
 import glob
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -205,6 +206,21 @@ class Names(End):
             self.assertIn("sluice", lines[0])
             self.assertIn("/no/such/folder/report.json", lines[0])
             self.assertIn("No such file or directory", lines[0])
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root can become somebody who may not write")
+    def test_forbidden_folder_is_one_line(self):
+        folder = self.fresh_folder()
+        os.chmod(folder, 0o755)
+        library = shutil.copy(victims.LIBRARY, folder)
+        program = shutil.copy(victims.victim("end"), folder)
+        env = dict(os.environ, LD_PRELOAD=library, SLUICE_CONF="report:report.json")
+        run = subprocess.run([program, "exit"], env=env, cwd=folder, user="nobody", group="nogroup", extra_groups=[],
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=victims.WATCHDOG_S)
+        self.assertEqual((run.returncode, run.stdout), (STATUS, b""))
+        lines = run.stderr.decode().splitlines()
+        self.assertEqual(len(lines), 1, lines)
+        self.assertIn("report.json", lines[0])
+        self.assertIn("Permission denied", lines[0])
 
     def test_children_under_run_do_not_overwrite(self):
         """`sluice run` names the main process; the others put their pid into a name that has none."""

@@ -55,21 +55,21 @@ static void *resume_in_thread(void *unused)
 	return unused;
 }
 
-static void make_all(void)
+static void make(int i)
 {
-	for (int i = 0; i < COROUTINES; i++) {
-		size_t bytes = (size_t)16384 << (i % 3);
-		all[i].stack = i % 2 ? malloc(bytes) : memalign(4096, bytes);
-		CHECK(all[i].stack && getcontext(&all[i].here) == 0, "no stack");
-		all[i].here.uc_stack.ss_sp = all[i].stack;
-		all[i].here.uc_stack.ss_size = bytes;
-		makecontext(&all[i].here, (void (*)(void))(uintptr_t)body, 1, i);
-	}
+	size_t bytes = (size_t)16384 << (i % 3);
+	all[i].stack = i % 2 ? malloc(bytes) : memalign(4096, bytes);
+	CHECK(all[i].stack && getcontext(&all[i].here) == 0, "no stack");
+	all[i].here.uc_stack.ss_sp = all[i].stack;
+	all[i].here.uc_stack.ss_size = bytes;
+	makecontext(&all[i].here, (void (*)(void))(uintptr_t)body, 1, i);
 }
 
 int main(void)
 {
-	make_all();
+	for (int i = 0; i < COROUTINES; i++) {
+		make(i);
+	}
 	for (int i = 0; i <= ROUNDS / 21; i++) {
 		resume_all();
 		pthread_t t;
