@@ -132,6 +132,18 @@ void heap_free_remote(struct slab *slab, void *block)
 		heap_return(heap);
 }
 
+uint16_t slab_whose(const struct slab *slab, const void *block, struct heap **heap)
+{
+	for (;;) {
+		bool moving = slab_state(slab) == SLAB_MOVING;
+		*heap = heap_of(slab);
+		uint16_t tag = slab_tag(slab, block);
+		atomic_thread_fence(memory_order_seq_cst); /* partner: claim_from */
+		if (!moving && slab_state(slab) != SLAB_MOVING && heap_of(slab) == *heap)
+			return tag;
+	}
+}
+
 static void drain_slab(struct heap *heap, struct slab *slab)
 {
 	uint64_t word = atomic_exchange_explicit(&slab->remote, 0, memory_order_acquire);
@@ -217,8 +229,11 @@ static bool claim_from(struct heap *heap, struct heap *from, unsigned class,
 		return false;
 	struct slab *slab = &range.slabs[pool->partly];
 	slab_fold(from, slab);
-	retag(heap, from, slab, translate);
 	pool_detach(from, pool, slab);
+	slab_state_set(slab, SLAB_MOVING);
+	atomic_thread_fence(memory_order_seq_cst); /* partner: slab_whose */
+	retag(heap, from, slab, translate);
+	atomic_thread_fence(memory_order_release);
 	pool_attach(heap, &heap->shared[class], slab);
 	return true;
 }

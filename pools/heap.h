@@ -100,6 +100,9 @@ void heap_age(struct heap *heap, void (*lost)(struct heap *, uint16_t tag, unsig
 /* Frees `block` of another heap's slab. */
 void heap_free_remote(struct slab *slab, void *block);
 
+/* The tag of a block in use and the heap it belongs to; any thread may ask. */
+uint16_t slab_whose(const struct slab *slab, const void *block, struct heap **heap);
+
 /* Moves a partly free shared slab of the class from an abandoned heap to `heap`, or does nothing. `translate` gives a
  * tag of `heap` for a tag of `from`, 0 when it cannot. */
 bool heap_claim(struct heap *heap, unsigned class, uint16_t (*translate)(struct heap *heap, struct heap *from, uint16_t));

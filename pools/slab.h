@@ -34,7 +34,8 @@ enum slab_state {
 	SLAB_REST,    /* a granule behind a slab's first one */
 	SLAB_CURRENT, /* its pool takes blocks from it */
 	SLAB_PARTLY,  /* has free blocks, waits in its pool's list */
-	SLAB_FULL     /* every block is used */
+	SLAB_FULL,    /* every block is used */
+	SLAB_MOVING   /* changing hands between heaps: owner and tags do not belong together */
 };
 
 /* `owner` of a shared slab carries this bit, so that a free into a slab owned by a site needs one comparison, and one

@@ -1,0 +1,234 @@
+/* allocate.c: where the fast path in allocate.h goes when it misses.
+ *
+ * Everything the interposed families share is here, so an entry is only its own contract (interpose*.c). When the shim
+ * is inert every call is passed on to the next allocator. See README.md for what realloc counts as.
+ */
+#define _GNU_SOURCE
+#include "allocate.h"
+
+#include "early.h"
+#include "fallback.h"
+#include "inert.h"
+#include "process.h"
+#include "route.h"
+#include "site.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+enum { PAGE = 4096 };
+
+static void *refuse(void)
+{
+	errno = ENOMEM;
+	return NULL;
+}
+
+static __attribute__((noreturn)) void die(const char *what, const void *block)
+{
+	process_die(what, (uintptr_t)block);
+}
+
+/* We are asked while process_start runs on this thread: by glibc, or by inert.c's probe. */
+static void *early_block(size_t size)
+{
+	inert_probe_seen();
+	void *block = early_take(size);
+	return block ? block : refuse();
+}
+
+/* From the pools, NULL with the reason to count otherwise. */
+static void *from_pools(size_t size, unsigned class, uintptr_t pc, enum ledger_reason *why)
+{
+	struct thread *thread = thread_get();
+	*why = range.bytes ? REASON_THREAD : REASON_RANGE;
+	if (!thread || !range.bytes)
+		return NULL;
+	return route_refill(thread, pc, class, size, why);
+}
+
+void *allocate_slow(size_t size, uintptr_t pc)
+{
+	enum ledger_reason why = REASON_LARGE;
+	if (!process_start())
+		return process_is_inert() ? inert_malloc(size) : early_block(size);
+	if (size <= CLASS_SIZE_MAX) {
+		void *block = from_pools(size, class_of(size), pc, &why);
+		if (block)
+			return block;
+	}
+	void *block = fallback_take(size, 0, false, pc, why);
+	return block ? block : refuse();
+}
+
+void *allocate_aligned(size_t size, size_t align, uintptr_t pc)
+{
+	enum ledger_reason why = size > CLASS_SIZE_MAX ? REASON_LARGE : REASON_ALIGNED;
+	if (align <= 16)
+		return allocate(size, pc);
+	if (!process_start())
+		return process_is_inert() ? inert_memalign(align, size) : early_block(size); /* nobody aligns so early */
+	if (size > PTRDIFF_MAX - align)
+		return refuse();
+	unsigned class = align <= PAGE && size <= CLASS_SIZE_MAX ? class_of_aligned(size, align) : CLASSES;
+	if (class < CLASSES) {
+		void *block = slot_take(thread_self, route_key(pc, class), size);
+		if (!block)
+			block = from_pools(size, class, pc, &why);
+		if (block)
+			return block;
+	}
+	void *block = fallback_take(size, align, false, pc, why);
+	return block ? block : refuse();
+}
+
+void *allocate_zeroed(size_t size, uintptr_t pc)
+{
+	if (size <= CLASS_SIZE_MAX) {
+		void *block = allocate(size, pc);
+		return block ? memset(block, 0, size) : NULL;
+	}
+	if (!process_start()) {
+		void *block = process_is_inert() ? inert_malloc(size) : early_block(size);
+		return block ? memset(block, 0, size) : NULL;
+	}
+	void *block = fallback_take(size, 0, true, pc, REASON_LARGE);
+	return block ? block : refuse();
+}
+
+static void release_outside(void *block)
+{
+	if (!block || early_holds(block))
+		return;
+	if (process_is_inert())
+		inert_free(block);
+	else
+		fallback_give(block);
+}
+
+void release_other(void *block)
+{
+	if (!range_holds(block)) {
+		release_outside(block);
+		return;
+	}
+	struct heap *heap = &thread_self->heap;
+	struct slab *slab = slab_of(block);
+	uintptr_t owner = slab_owner(slab);
+	if (owner == ((uintptr_t)heap | SLAB_SHARED_BIT))
+		heap_tally(heap, slab->tags[slab_block_index(slab, block)])->frees_shared++;
+	else if (owner == 0)
+		die("free of a block that is not allocated", block);
+	else if (owner != (uintptr_t)heap) {
+		heap_free_remote(slab, block);
+		return;
+	}
+	if (slab_give(slab, block))
+		slab_event(heap, slab);
+}
+
+/* The return address a pooled block was born at; 1 stands for site "other". */
+static uintptr_t birth_pc(const struct slab *slab, const void *block)
+{
+	struct heap *heap;
+	uint16_t tag = slab_whose(slab, block, &heap);
+	uintptr_t pc = site_pc(route_at(thread_of(heap), tag)->site);
+	return pc ? pc : 1;
+}
+
+static void count_realloc(uintptr_t pc, unsigned class, size_t size, bool in_place)
+{
+	struct thread *thread = thread_get();
+	struct route *route = thread ? route_of(thread, pc, class) : NULL;
+	if (route) {
+		route->reallocs++;
+		if (in_place) {
+			route->realloc_allocs++;
+			route->realloc_space += size;
+		}
+		return;
+	}
+	struct site_fallback *on = site_fallback(site_of(pc)); /* too late in the thread's life for a route */
+	atomic_fetch_add_explicit(&on->reallocs, 1, memory_order_relaxed);
+	if (in_place) {
+		atomic_fetch_add_explicit(&on->allocs, 1, memory_order_relaxed);
+		atomic_fetch_add_explicit(&on->frees, 1, memory_order_relaxed);
+		atomic_fetch_add_explicit(&on->space, size, memory_order_relaxed);
+	}
+}
+
+static void *reallocate_pooled(void *block, size_t size)
+{
+	struct slab *slab = slab_of(block);
+	if (slab_owner(slab) == 0)
+		die("realloc of a block that is not allocated", block);
+	unsigned class = slab->class;
+	size_t usable = class_table[class].size;
+	uintptr_t pc = birth_pc(slab, block);
+	/* Shrinking moves only where it gives back more than a quarter. */
+	if (size <= usable && usable - size <= usable / 4) {
+		count_realloc(pc, class, size, true);
+		return block;
+	}
+	void *fresh = allocate(size, pc);
+	if (!fresh)
+		return NULL;
+	memcpy(fresh, block, size < usable ? size : usable);
+	if (range_holds(fresh))
+		count_realloc(pc, slab_of(fresh)->class, size, false);
+	else
+		atomic_fetch_add_explicit(&site_fallback(site_of(pc))->reallocs, 1, memory_order_relaxed);
+	release(block);
+	return fresh;
+}
+
+static void *reallocate_fallback(void *block, size_t size)
+{
+	if (size > CLASS_SIZE_MAX) {
+		void *fresh = fallback_resize(block, size);
+		return fresh ? fresh : refuse();
+	}
+	uintptr_t pc = fallback_pc(block);
+	size_t usable = fallback_usable(block);
+	void *fresh = allocate(size, pc ? pc : 1);
+	if (!fresh)
+		return NULL;
+	memcpy(fresh, block, size < usable ? size : usable);
+	if (range_holds(fresh))
+		count_realloc(pc ? pc : 1, slab_of(fresh)->class, size, false);
+	fallback_give(block);
+	return fresh;
+}
+
+void *reallocate(void *block, size_t size, uintptr_t pc)
+{
+	if (!block)
+		return allocate(size, pc);
+	if (process_is_inert())
+		return inert_realloc(block, size);
+	if (size == 0) {
+		release(block);
+		return NULL;
+	}
+	if (size > PTRDIFF_MAX)
+		return refuse();
+	if (range_holds(block))
+		return reallocate_pooled(block, size);
+	if (early_holds(block)) {
+		void *fresh = allocate(size, pc);
+		size_t usable = early_usable(block);
+		return fresh ? memcpy(fresh, block, size < usable ? size : usable) : NULL;
+	}
+	return reallocate_fallback(block, size);
+}
+
+size_t usable_size(const void *block)
+{
+	if (!block)
+		return 0;
+	if (range_holds(block))
+		return class_table[slab_of(block)->class].size;
+	if (early_holds(block))
+		return early_usable(block);
+	return process_is_inert() ? inert_usable_size(block) : fallback_usable(block);
+}

@@ -1,0 +1,70 @@
+/* allocate.h: one allocation, one free, top to bottom.
+ *
+ *   allocate ─ route's slot ──hit──► block                       (here, inlined into every entry)
+ *                  └─miss─► allocate_slow ─ route_refill ─┬─ owned pool
+ *                                                         ├─ shared pool
+ *                                                         └─ fallback
+ *   release ─ ours? ─ own slab ──► slab                          (here)
+ *                └─► release_other ─┬─ shared slab: the block's own tag is counted
+ *                                   ├─ another thread's slab: its remote list
+ *                                   └─ fallback
+ * `pc` is the return address of the interposed call: the site. errno is ENOMEM when NULL comes back, else untouched.
+ */
+#ifndef SLUICE_ALLOCATE_H
+#define SLUICE_ALLOCATE_H
+
+#include "pools/pool.h"
+#include "thread.h"
+
+#include <string.h>
+
+#define SLUICE_CALLER() ((uintptr_t)__builtin_return_address(0))
+#define SLUICE_API __attribute__((visibility("default")))
+
+void *allocate_slow(size_t size, uintptr_t pc);
+void release_other(void *block);
+
+/* A block whose address is a multiple of `align`, a power of two. */
+void *allocate_aligned(size_t size, size_t align, uintptr_t pc);
+
+/* A block of `size` zero bytes. */
+void *allocate_zeroed(size_t size, uintptr_t pc);
+
+/* realloc's contract. The block keeps its site for life; a realloc counts there as one alloc and one free. */
+void *reallocate(void *block, size_t size, uintptr_t pc);
+
+/* Bytes the block can hold; 0 for NULL. */
+size_t usable_size(const void *block);
+
+/* Is it a block of the pools? (Then jemalloc must never see it.) */
+static inline bool is_pooled(const void *block)
+{
+	return range_holds(block);
+}
+
+static inline void *allocate(size_t size, uintptr_t pc)
+{
+	if (__builtin_expect(size <= CLASS_SIZE_MAX, 1)) {
+		void *block = slot_take(thread_self, route_key(pc, class_of(size)), size);
+		if (__builtin_expect(block != NULL, 1))
+			return block;
+	}
+	return allocate_slow(size, pc);
+}
+
+static inline void release(void *block)
+{
+	uintptr_t offset = (uintptr_t)block - (uintptr_t)range.base;
+	if (__builtin_expect(offset < range.bytes, 1)) {
+		struct heap *heap = &thread_self->heap;
+		struct slab *slab = &range.slabs[offset >> GRANULE_SHIFT];
+		if (__builtin_expect(slab_owner(slab) == (uintptr_t)heap, 1)) {
+			if (__builtin_expect(slab_give(slab, block), 0))
+				slab_event(heap, slab);
+			return;
+		}
+	}
+	release_other(block);
+}
+
+#endif

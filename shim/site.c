@@ -1,0 +1,211 @@
+/* site.c: the ledger's region and the table of sites in it.
+ *
+ * Reading is lock-free: `index` maps a hash of the pc to a site number by linear probing, entries are only ever added,
+ * and a site's record is complete before its number is stored. The hash keeps neighbouring call sites in neighbouring
+ * entries, so a small program touches few of the table's pages.
+ */
+#define _GNU_SOURCE
+#include "site.h"
+
+#include "pools/lock.h"
+#include "pools/meta.h"
+#include "pools/os.h"
+#include "module.h"
+
+#include <string.h>
+
+enum { INDEX_SLOTS = 1 << 17, SITES_STEP = 256, FALLBACK_CHUNK = 64 };
+
+static _Atomic uint16_t index_table[INDEX_SLOTS]; /* site number + 0: site 0 is never stored */
+static struct ledger_header *region;
+static uint32_t sites_max = LEDGER_SITES_MAX, sites_committed;
+static struct lock lock;
+static _Atomic uint64_t dropped, dropped_mappings;
+static struct site_fallback other_fallback;
+static struct site_fallback *_Atomic fallback_chunks[LEDGER_SITES_MAX / FALLBACK_CHUNK + 1];
+
+static uint32_t hash(uintptr_t pc)
+{
+	return (uint32_t)((pc >> 2) ^ (pc >> 21)) & (INDEX_SLOTS - 1);
+}
+
+static size_t round_page(size_t bytes)
+{
+	return (bytes + OS_PAGE - 1) & -(size_t)OS_PAGE;
+}
+
+bool sites_init(void)
+{
+	struct ledger_header lay = {.header_bytes = sizeof(lay), .version = LEDGER_VERSION, .sites_max = LEDGER_SITES_MAX};
+	lay.classes_at = (sizeof(lay) + 63) & -(size_t)64;
+	lay.mappings_at = lay.classes_at + LEDGER_CLASSES_MAX * sizeof(struct ledger_class);
+	lay.threads_at = lay.mappings_at + LEDGER_MAPPINGS_MAX * sizeof(struct ledger_mapping);
+	lay.strings_at = lay.threads_at + LEDGER_THREADS_MAX * sizeof(struct ledger_thread);
+	lay.sites_at = round_page(lay.strings_at + LEDGER_STRINGS_BYTES);
+	lay.total_bytes = lay.sites_at + round_page((LEDGER_SITES_MAX + 1) * sizeof(struct ledger_site));
+	lay.strings_used = 1;
+	lay.sites_count = 1; /* "other" */
+	struct ledger_header *fresh = os_reserve(lay.total_bytes, OS_PAGE);
+	sites_committed = SITES_STEP;
+	if (!fresh || !os_commit(fresh, lay.sites_at + round_page(SITES_STEP * sizeof(struct ledger_site))))
+		return false;
+	*fresh = lay;
+	memcpy(fresh->magic, LEDGER_MAGIC, sizeof(fresh->magic));
+	ledger_sites(fresh)[SITE_OTHER].mapping = LEDGER_NONE;
+	region = fresh;
+	return true;
+}
+
+void sites_limit(uint32_t max)
+{
+	sites_max = max;
+}
+
+struct ledger_header *ledger(void)
+{
+	return region;
+}
+
+struct ledger_string ledger_string(const char *text, size_t bytes)
+{
+	struct ledger_string at = {0};
+	if (!region || bytes >= LEDGER_STRINGS_BYTES - region->strings_used)
+		return at;
+	at.at = region->strings_used;
+	memcpy(ledger_strings(region) + at.at, text, bytes);
+	ledger_strings(region)[at.at + bytes] = 0;
+	region->strings_used += (uint32_t)bytes + 1;
+	return at;
+}
+
+static uint16_t find(uintptr_t pc, uint32_t *slot)
+{
+	for (*slot = hash(pc);; *slot = (*slot + 1) & (INDEX_SLOTS - 1)) {
+		uint16_t site = atomic_load_explicit(&index_table[*slot], memory_order_acquire);
+		if (site == 0 || ledger_sites(region)[site].pc == pc)
+			return site;
+	}
+}
+
+/* A module's mapping, added when it is new. The module was found by the caller, outside the lock. */
+static uint32_t mapping_of_locked(const struct module *module)
+{
+	struct ledger_mapping *maps = ledger_mappings(region);
+	for (uint32_t i = region->mappings_count; i-- > 0;)
+		if (maps[i].start == module->start && maps[i].limit == module->limit &&
+		    maps[i].build_id_bytes == module->build_id_bytes &&
+		    memcmp(maps[i].build_id, module->build_id, module->build_id_bytes) == 0)
+			return i;
+	if (region->mappings_count == LEDGER_MAPPINGS_MAX) {
+		atomic_fetch_add_explicit(&dropped_mappings, 1, memory_order_relaxed);
+		return LEDGER_NONE;
+	}
+	struct ledger_mapping *map = &maps[region->mappings_count];
+	map->start = module->start;
+	map->limit = module->limit;
+	map->bias = module->bias;
+	map->path = ledger_string(module->path, strlen(module->path));
+	map->build_id_bytes = module->build_id_bytes;
+	memcpy(map->build_id, module->build_id, sizeof(map->build_id));
+	return region->mappings_count++;
+}
+
+static uint16_t add_locked(uintptr_t pc, const struct module *module)
+{
+	uint32_t number = region->sites_count;
+	if (number >= sites_max)
+		return SITE_OTHER;
+	if (number >= sites_committed) {
+		char *end = (char *)&ledger_sites(region)[sites_committed];
+		char *page = (char *)round_page((uintptr_t)end);
+		char *limit = (char *)round_page((uintptr_t)&ledger_sites(region)[sites_committed + SITES_STEP]);
+		if (limit > page && !os_commit(page, (size_t)(limit - page)))
+			return SITE_OTHER;
+		sites_committed += SITES_STEP;
+	}
+	struct ledger_site *site = &ledger_sites(region)[number];
+	site->pc = pc;
+	site->mapping = module ? mapping_of_locked(module) : LEDGER_NONE;
+	site->offset = module ? pc - module->bias : pc;
+	region->sites_count = number + 1;
+	return (uint16_t)number;
+}
+
+static uint16_t intern(uintptr_t pc)
+{
+	struct module module;
+	bool known = module_find(pc, &module);
+	lock_take(&lock);
+	uint32_t slot;
+	uint16_t site = find(pc, &slot);
+	if (site == 0 && (site = add_locked(pc, known ? &module : NULL)) != SITE_OTHER)
+		atomic_store_explicit(&index_table[slot], site, memory_order_release);
+	lock_drop(&lock);
+	return site;
+}
+
+uint16_t site_of(uintptr_t pc)
+{
+	uint32_t slot;
+	if (!region || !pc)
+		return SITE_OTHER;
+	uint16_t site = find(pc, &slot);
+	return site ? site : region->sites_count >= sites_max ? SITE_OTHER : intern(pc);
+}
+
+uintptr_t site_pc(uint16_t site)
+{
+	return region ? ledger_sites(region)[site].pc : 0;
+}
+
+struct site_fallback *site_fallback(uint16_t site)
+{
+	struct site_fallback *_Atomic *home = &fallback_chunks[site / FALLBACK_CHUNK];
+	struct site_fallback *chunk = atomic_load_explicit(home, memory_order_acquire);
+	if (!chunk) {
+		struct site_fallback *fresh = meta_take(FALLBACK_CHUNK * sizeof(*fresh));
+		if (!fresh)
+			return &other_fallback;
+		if (atomic_compare_exchange_strong(home, &chunk, fresh))
+			chunk = fresh;
+		else
+			meta_give(fresh, FALLBACK_CHUNK * sizeof(*fresh));
+	}
+	return &chunk[site % FALLBACK_CHUNK];
+}
+
+const struct site_fallback *site_fallback_seen(uint16_t site)
+{
+	struct site_fallback *chunk = atomic_load_explicit(&fallback_chunks[site / FALLBACK_CHUNK], memory_order_acquire);
+	return chunk ? &chunk[site % FALLBACK_CHUNK] : NULL;
+}
+
+void site_drop(void)
+{
+	atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
+}
+
+uint64_t sites_dropped(void)
+{
+	return atomic_load_explicit(&dropped, memory_order_relaxed);
+}
+
+uint64_t mappings_dropped(void)
+{
+	return atomic_load_explicit(&dropped_mappings, memory_order_relaxed);
+}
+
+void sites_fork_prepare(void)
+{
+	lock_take(&lock);
+}
+
+void sites_fork_parent(void)
+{
+	lock_drop(&lock);
+}
+
+void sites_fork_child(void)
+{
+	lock_reset(&lock);
+}

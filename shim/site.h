@@ -1,0 +1,57 @@
+/* site.h: places that allocate, interned to a number.
+ *
+ * A site is the return address of the interposed call. Site 0 is "other": it takes what the table has no room for. A
+ * site is never forgotten, so a number is good for the life of the process; its module is looked up once, when the site
+ * is first seen, without a lock (glibc's _dl_find_object), because it may be unloaded later.
+ */
+#ifndef SLUICE_SITE_H
+#define SLUICE_SITE_H
+
+#include "analytics/ledger.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { SITE_OTHER = 0 };
+
+/* What the fallback serves for a site; any thread counts here. */
+struct site_fallback {
+	_Atomic uint64_t allocs, space, frees; /* blocks, requested bytes, blocks */
+	_Atomic uint64_t inuse_space;          /* usable bytes alive */
+	_Atomic uint64_t reallocs;
+};
+
+/* Makes the ledger's region; called once, before any site. false: no memory, every pc is SITE_OTHER. */
+bool sites_init(void);
+
+/* Cap on the number of sites, "other" included. */
+void sites_limit(uint32_t max);
+
+/* The site of a return address, new if need be. */
+uint16_t site_of(uintptr_t pc);
+
+/* A return address of the site; 0 for SITE_OTHER. */
+uintptr_t site_pc(uint16_t site);
+
+/* Its fallback counters (never NULL: those without memory share site 0's). */
+struct site_fallback *site_fallback(uint16_t site);
+
+/* The same for reading: NULL when it never had any. */
+const struct site_fallback *site_fallback_seen(uint16_t site);
+
+/* Counts an allocation whose own site could not be kept. */
+void site_drop(void);
+
+/* The ledger (NULL when sites_init failed), and a string put into it (offset 0 when full). */
+struct ledger_header *ledger(void);
+struct ledger_string ledger_string(const char *text, size_t bytes);
+
+uint64_t sites_dropped(void);
+uint64_t mappings_dropped(void);
+
+void sites_fork_prepare(void);
+void sites_fork_parent(void);
+void sites_fork_child(void);
+
+#endif
