@@ -1,0 +1,207 @@
+/* walk.c: the rules of slab.h, pool.c, heap.h and range.h, each checked where its structure is.
+ *
+ * A rule is one `if` and one sentence; the first that fails ends the walk. Free blocks are ticked off in a bitmap, so a
+ * list that loops, repeats a block or holds one that was never carved is found however long it is.
+ */
+#include "walk.h"
+
+#include "pool.h"
+
+#include <string.h>
+
+enum { CAPACITY_MAX = GRANULE_BYTES / 16, WORD = 64 };
+
+struct ticks {
+	uint64_t words[CAPACITY_MAX / WORD];
+	uint32_t count;
+};
+
+#define RULE(holds, sentence) \
+	do { \
+		if (!(holds)) \
+			return (sentence); \
+	} while (0)
+
+static const char *tick(const struct slab *slab, const void *block, struct ticks *ticks)
+{
+	const struct class *class = &class_table[slab->class];
+	uint64_t offset = (uint64_t)((uintptr_t)block - (uintptr_t)slab_start(slab));
+	RULE(offset < (uint64_t)slab->carved * class->size, "a free block lies in the carved part of its slab");
+	RULE(offset % class->size == 0, "a free block begins where a block begins");
+	uint64_t i = offset / class->size;
+	RULE(!(ticks->words[i / WORD] >> (i % WORD) & 1), "a block is free once");
+	ticks->words[i / WORD] |= UINT64_C(1) << (i % WORD);
+	ticks->count++;
+	return NULL;
+}
+
+static const char *tick_list(const struct slab *slab, const void *list, struct ticks *ticks)
+{
+	const char *wrong = NULL;
+	for (const void *block = list; block && !wrong; block = *(void *const *)block)
+		wrong = tick(slab, block, ticks);
+	return wrong;
+}
+
+static const char *walk_blocks(const struct slab *slab, struct walk *seen)
+{
+	const struct class *class = &class_table[slab->class];
+	struct ticks ticks = {.count = 0};
+	uint64_t word = atomic_load(&slab->remote);
+	uint32_t remote = (uint32_t)(word >> 32);
+	RULE(slab->carved <= class->capacity, "a slab has at most its class's blocks carved");
+	RULE(slab->used <= slab->carved, "used blocks have been carved");
+	RULE(slab->frees <= slab->used, "no more blocks are given back than are used");
+	const char *wrong = tick_list(slab, slab->free, &ticks);
+	RULE(!wrong, wrong);
+	RULE(ticks.count == (uint32_t)slab->carved - slab->used + slab->frees, "the free list holds what is not used");
+	uint32_t before = ticks.count;
+	if (remote)
+		wrong = tick_list(slab, slab_start(slab) + (size_t)((uint32_t)word - 1) * 16, &ticks);
+	RULE(!wrong, wrong);
+	RULE(ticks.count - before == remote, "the remote list is as long as its count");
+	RULE(remote <= (uint32_t)slab->used - slab->frees, "remote blocks count as used");
+	seen->used += (uint64_t)slab->used - slab->frees - remote;
+	return NULL;
+}
+
+static const char *walk_trigger(const struct slab *slab)
+{
+	const struct class *class = &class_table[slab->class];
+	switch (slab_state(slab)) {
+	case SLAB_CURRENT:
+		RULE(slab->trigger == SLAB_NEVER, "the current slab has no trigger");
+		break;
+	case SLAB_PARTLY:
+		RULE(slab->trigger == slab->used && slab->used > 0, "a partly free slab waits for its last used block");
+		RULE(slab->frees < slab->trigger, "a slab whose last block came back is gone");
+		break;
+	case SLAB_FULL:
+		RULE(slab->used == class->capacity, "a full slab has every block used");
+		RULE(slab->trigger == 1 && slab->frees == 0, "a full slab waits for any block");
+		break;
+	default:
+		return "a slab is current, partly free or full";
+	}
+	return NULL;
+}
+
+static struct heap *owner_of(const struct slab *slab)
+{
+	return (struct heap *)(slab_owner(slab) & ~(uintptr_t)SLAB_SHARED_BIT);
+}
+
+static const char *walk_slab(uint32_t granule, struct walk *seen)
+{
+	const struct slab *slab = &range.slabs[granule];
+	RULE(slab->class < CLASSES, "a slab has a class");
+	const struct class *class = &class_table[slab->class];
+	RULE(slab->granules == class->granules, "a slab is as long as its class says");
+	for (uint32_t i = 1; i < slab->granules; i++) {
+		RULE(slab_state(slab + i) == SLAB_REST && slab[i].granules == i, "a slab's rest points back at it");
+		RULE(slab_owner(slab + i) == 0, "a slab's rest has no owner, so that frees look for its head");
+		RULE(!range_is_free(granule + i), "a slab's rest is not free");
+	}
+	struct heap *heap = owner_of(slab);
+	RULE(heap, "a slab has an owner");
+	RULE(!!(slab_owner(slab) & SLAB_SHARED_BIT) == !!slab->tags, "shared slabs, and only they, have tags");
+	const struct pool *pool = pool_at(heap, slab->pool);
+	RULE(pool->open && pool->class == slab->class && pool->shared == !!slab->tags, "a slab fits its pool");
+	RULE(pool->shared || pool->tag == slab->tag, "an owned slab carries its pool's tag");
+	const char *wrong = walk_trigger(slab);
+	if (!wrong)
+		wrong = walk_blocks(slab, seen);
+	seen->slabs++;
+	seen->bytes += (uint64_t)slab->granules << GRANULE_SHIFT;
+	return wrong;
+}
+
+const char *walk_granule(uint32_t granule)
+{
+	struct walk seen = {0};
+	enum slab_state state = slab_state(&range.slabs[granule]);
+	return state == SLAB_NONE || state == SLAB_REST ? NULL : walk_slab(granule, &seen);
+}
+
+static const char *walk_list(const struct pool *pool, uint32_t head, enum slab_state state, struct pool *counted,
+                             uint64_t *live)
+{
+	uint32_t prev = SLAB_NIL;
+	for (uint32_t i = head; i != SLAB_NIL; prev = i, i = range.slabs[i].next) {
+		const struct slab *slab = &range.slabs[i];
+		RULE(slab_state(slab) == state, "a slab is in the list of its state");
+		RULE(slab->pool == pool->index, "a slab is in the list of its pool");
+		RULE(slab->prev == prev, "lists are linked both ways");
+		RULE(++counted->slabs <= pool->slabs, "a pool knows how many slabs it has");
+		*live += (uint64_t)slab->used * class_table[slab->class].size;
+	}
+	return NULL;
+}
+
+static const char *walk_pool(const struct pool *pool, uint64_t *live)
+{
+	struct pool counted = {.slabs = 0};
+	if (pool->current != SLAB_NIL) {
+		const struct slab *slab = &range.slabs[pool->current];
+		RULE(slab_state(slab) == SLAB_CURRENT && slab->pool == pool->index, "the current slab is the pool's");
+		counted.slabs++;
+		*live += (uint64_t)slab->used * class_table[slab->class].size;
+	}
+	const char *wrong = walk_list(pool, pool->partly, SLAB_PARTLY, &counted, live);
+	if (!wrong)
+		wrong = walk_list(pool, pool->full, SLAB_FULL, &counted, live);
+	RULE(!wrong, wrong);
+	RULE(counted.slabs == pool->slabs, "a pool's slabs are all in its lists");
+	return NULL;
+}
+
+static const char *walk_heap(const struct heap *heap, struct walk *seen, uint64_t *listed)
+{
+	uint64_t live = 0, owned_live = 0, owned_bytes = 0;
+	uint32_t open = 0;
+	for (uint32_t i = 0; i < CLASSES + heap->owned_slots; i++) {
+		const struct pool *pool = pool_at(heap, (uint16_t)i);
+		uint64_t pool_live = 0;
+		if (!pool->open)
+			continue;
+		const char *wrong = walk_pool(pool, &pool_live);
+		RULE(!wrong, wrong);
+		live += pool_live;
+		*listed += pool->slabs;
+		if (!pool->shared) {
+			open++;
+			owned_live += pool_live;
+			owned_bytes += (uint64_t)pool->slabs * class_table[pool->class].granules << GRANULE_SHIFT;
+		}
+	}
+	RULE(open == heap->owned_pools, "a heap knows how many pools sites own");
+	RULE(live == heap->live_bytes, "a heap's live bytes are its slabs' used blocks");
+	RULE(owned_live == heap->owned_live_bytes, "its owned live bytes are the owned slabs' used blocks");
+	RULE(owned_bytes == heap->owned_bytes, "its owned bytes are the owned slabs");
+	seen->owned_bytes += owned_bytes;
+	return NULL;
+}
+
+struct walk walk_pools(void)
+{
+	struct walk seen = {0};
+	struct range_usage usage = range_usage();
+	uint64_t listed = 0;
+	for (uint32_t i = 0; i < usage.granules && !seen.wrong; seen.granule = i++) {
+		enum slab_state state = slab_state(&range.slabs[i]);
+		if (state == SLAB_NONE ? !range_is_free(i) : range_is_free(i))
+			seen.wrong = "a granule is free or in a slab";
+		else if (state != SLAB_NONE && state != SLAB_REST)
+			seen.wrong = walk_slab(i, &seen);
+	}
+	for (const struct heap *heap = heap_first(); heap && !seen.wrong; heap = heap->next)
+		if (atomic_load(&heap->state) != HEAP_LOST)
+			seen.wrong = walk_heap(heap, &seen, &listed);
+		else
+			return seen; /* its lists may be half done */
+	if (!seen.wrong && listed != seen.slabs)
+		seen.wrong = "every slab is in one list of one pool";
+	if (!seen.wrong && seen.bytes != usage.active)
+		seen.wrong = "the range's active bytes are the slabs";
+	return seen;
+}
