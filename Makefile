@@ -33,7 +33,7 @@ MODE_release := -O2 -DNDEBUG
 MODE_debug   := -O0 -fno-omit-frame-pointer
 MODE_audit   := -O2 -DSLUICE_AUDIT
 MODE_asan    := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
-MODE_tsan    := -O1 -fno-omit-frame-pointer -fsanitize=thread
+MODE_tsan    := -O1 -fno-omit-frame-pointer -fsanitize=thread $(if $(findstring clang,$(CC)),,-Wno-tsan)
 MODE    := $(or $(MODE_$(V)),$(error V=$(V): no such variant; one of release debug audit asan tsan))
 # _GNU_SOURCE is empty, as a file that defines it again would have it.
 CPPFLAGS_ALL := -I. -D_GNU_SOURCE= -DSLUICE_VERSION='"$(VERSION)"' $(CPPFLAGS)
@@ -95,9 +95,9 @@ $(O)/sluice: $(call obj,$(ANALYTICS))
 
 # --- tests ----------------------------------------------------------------------------------------------------------
 $(O)/tests/core.a: $(CORE_OBJ)
-	$(call run,AR  )rm -f $@ && mkdir -p $(@D) && $(AR) rcs $@ $^
+	$(call run,AR  )rm -f $@ && mkdir -p $(@D) && $(AR) qcs $@ $^ # not r: two rooms may have a file of one name
 $(O)/tests/support.a: $(call obj,$(SUPPORT)) $(O)/flags
-	$(call run,AR  )rm -f $@ && mkdir -p $(@D) && $(AR) rcs $@ $(filter %.o,$^)
+	$(call run,AR  )rm -f $@ && mkdir -p $(@D) && $(AR) qcs $@ $(filter %.o,$^)
 $(O)/obj/tests/tsan_arena.o: CFLAGS_DIR := -fno-sanitize=all
 TSAN_ARENA := $(if $(filter tsan,$(V)),$(O)/obj/tests/tsan_arena.o)
 LINK_TEST = mkdir -p $(@D) && $(CC) $(CFLAGS_ALL) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) \
