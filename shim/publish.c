@@ -40,6 +40,7 @@ static struct ledger_site *base_sites; /* at the fork; NULL in a process that wa
 static uint32_t base_sites_count;
 static struct ledger_class base_classes[CLASSES];
 static struct ledger_tally base_routes[LEDGER_ROUTES];
+static uint64_t base_reasons[LEDGER_REASONS];
 static struct lock threads_lock;
 static uint64_t dropped_threads;
 
@@ -274,6 +275,8 @@ void publish_fork_child(void)
 		memcpy(base_sites, ledger_sites(l), bytes);
 	memcpy(base_classes, ledger_classes(l), sizeof(base_classes));
 	memcpy(base_routes, l->routes, sizeof(base_routes));
+	for (int r = 0; r < LEDGER_REASONS; r++)
+		base_reasons[r] = base_sites ? fallback_reason_count((enum ledger_reason)r) : 0;
 	l->run.forked = base_sites != NULL; /* without memory for the base the child reports its parent's counts too */
 	l->run.ppid = l->run.pid;
 	l->run.pid = (uint64_t)getpid();
@@ -454,7 +457,7 @@ const struct ledger_header *publish(enum ledger_end end)
 	sum_threads(l);
 	fill_memory(l);
 	for (int r = 0; r < LEDGER_REASONS; r++)
-		l->fallback_reasons[r] = fallback_reason_count((enum ledger_reason)r);
+		l->fallback_reasons[r] = fallback_reason_count((enum ledger_reason)r) - base_reasons[r];
 	l->quality.dropped_sites = sites_dropped();
 	l->quality.dropped_threads = dropped_threads;
 	l->quality.dropped_mappings = mappings_dropped();
