@@ -6,8 +6,10 @@ and the files it made must be the same bytes. Then every report that the preload
 itself must have written one (found by its pid), and scripts/check-report must accept all of them (schema and sums).
 
 Environment:
-  SLUICE_LIB    library to preload; default $SLUICE_BUILD/libsluice.so (SLUICE_BUILD defaults to build). Any other
-                allocator may stand in, to test the tests; then no reports are expected.
+  SLUICE_LIB        library to preload; default $SLUICE_BUILD/libsluice.so (SLUICE_BUILD defaults to build). Any other
+                    allocator may stand in, to test the tests; then no reports are expected.
+  SLUICE_TEST_CONF  options for the shim in every test ("pool_max:1M", "range:0"), to look for trouble by hand
+  SLUICE_KEEP       keep the tests' folders
 Servers run on free loopback ports in the test's own folder. Whatever was started is stopped and reaped by the test's
 clean-ups, on failure too, and dies with this process (PDEATHSIG) if that is killed. Nothing here sleeps to synchronise:
 readiness is a connection that succeeds, the end is a process that was waited for.
@@ -19,6 +21,7 @@ import glob
 import json
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -75,6 +78,7 @@ class Run:
 
 class Case(unittest.TestCase):
     maxDiff = 4000
+    conf = os.environ.get("SLUICE_TEST_CONF", "")  # more options for the shim
 
     def setUp(self):
         if not os.path.exists(LIBRARY):
@@ -108,7 +112,7 @@ class Case(unittest.TestCase):
         env.update(extra or {})
         if shim:
             env["LD_PRELOAD"] = self.library
-            env["SLUICE_CONF"] = f"report:{self.reports_folder}/%e.%p.json"
+            env["SLUICE_CONF"] = f"report:{self.reports_folder}/%e.%p.json" + (self.conf and "," + self.conf)
         return env
 
     def start(self, argv, shim, env=None, user=None, **kw):
@@ -218,11 +222,11 @@ class Case(unittest.TestCase):
             self.assertEqual(done.returncode, 0, f"scripts/check-report: {done.stdout[-3000:]}")
 
     def report_of_child(self, exe, allocations_min):
-        """Some process with this program name, other than looked at by pid, reported at least that many allocations."""
+        """Some process whose program has this name (after any "...-" prefix) reported at least that many allocations."""
         if STANDS_IN:
             return
         counts = [sum(site["alloc_objects"] for site in report["sites"]) for report in self.reports().values()
-                  if os.path.basename(report["run"]["exe"]) == exe]
+                  if re.search(rf"(^|-){re.escape(exe)}$", os.path.basename(report["run"]["exe"]))]
         self.assertTrue(counts, f"no report by a process of {exe}")
         self.assertGreaterEqual(max(counts), allocations_min, f"allocations in the reports of {exe}")
 

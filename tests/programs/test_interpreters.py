@@ -203,6 +203,13 @@ class Python(Case):
     def test_exit_while_threads_run(self):
         self.python(PYTHON_LEFT_ALIVE, status=3)
 
+    def test_options_change_nothing_seen(self):
+        for conf in ("range:0", "pool_max:2M", "site_max:64K", "own:off", "owned_max:1", "budget:0", "decay:0", "decay:-1",
+                     "sites_max:16"):
+            with self.subTest(conf):
+                self.conf = conf
+                self.python(PYTHON_THREADING)
+
     def test_own_allocator_left_on(self):
         # Without PYTHONMALLOC the interpreter's arenas take most objects: big blocks only reach us.
         env = dict(PYTHON_ENV)

@@ -44,10 +44,10 @@ cd copy
 git rev-list --objects --all | sort | sha256sum
 git diff --stat HEAD~4 HEAD
 git status --porcelain
-git rebase -q --onto HEAD~6 HEAD~4 2>&1
+git rebase -q --onto HEAD~6 HEAD~4 2>&1 || git rebase --abort
 git log --oneline --graph | head -n 30
 git archive HEAD | sha256sum
-git pull -q --rebase=false origin no-such-branch || echo "status $?"
+git pull -q --rebase=false origin no-such-branch || echo "status $?, at the end"
 """
 
 CPLUSPLUS = r"""
@@ -125,8 +125,9 @@ def mask_numbers(text):
 @need("git")
 class Git(Case):
     def test_commits_clone_gc_log(self):
-        self.pair(["sh", "-c", GIT], prepare=lambda folder: write(folder, "history", git_history()), env=GIT_ENV,
-                  allocations_min=0)
+        run = self.pair(["sh", "-c", GIT], prepare=lambda folder: write(folder, "history", git_history()), env=GIT_ENV,
+                        allocations_min=0)
+        self.assertIn(b"at the end", run.out)
         self.report_of_child("git", 5000)
 
 
@@ -136,7 +137,7 @@ class Cplusplus(Case):
         prepare = lambda folder: write(folder, "real.cc", CPLUSPLUS)
         self.pair(["g++", "-std=c++17", "-O1", "-g", "-Wall", "-o", "real", "real.cc"], prepare=prepare, files=["real"])
         self.report_of_child("cc1plus", 100000)
-        self.report_of_child("ld", 1000)
+        self.report_of_child("ld.bfd", 1000)
         # The program of the shimmed compiler, under the shim: C++'s operator new and exceptions.
         os.rename(os.path.join(self.work, "real"), os.path.join(self.folder, "real"))
         run = self.pair([os.path.join(self.folder, "real")], allocations_min=10000)
