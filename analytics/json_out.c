@@ -10,6 +10,7 @@
 #include "json_out.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -119,12 +120,21 @@ int json_out_close(struct json_out *out)
 	return out->error;
 }
 
+/* A pipe that does not block and is full: its reader is slower than we are. */
+static bool wait_for_room(int fd)
+{
+	struct pollfd wanted = {.fd = fd, .events = POLLOUT};
+	return poll(&wanted, 1, -1) > 0 || errno == EINTR;
+}
+
 int json_out_to_fd(void *context, const char *bytes, size_t count)
 {
 	int fd = *(int *)context;
 	while (count) {
 		ssize_t taken = write(fd, bytes, count);
 		if (taken < 0 && errno == EINTR)
+			continue;
+		if (taken < 0 && errno == EAGAIN && wait_for_room(fd))
 			continue;
 		if (taken <= 0) /* a write of nothing to a full device must not spin */
 			return taken < 0 ? errno : ENOSPC;

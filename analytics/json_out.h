@@ -43,7 +43,8 @@ void json_out_open(struct json_out *out, char *buffer, size_t buffer_bytes, json
 /* Flushes what is left. Returns 0, or the errno value of the first failure (EINVAL: begin and end did not pair). */
 int json_out_close(struct json_out *out);
 
-/* A flush function for a file descriptor: `context` is an `int *`. Repeats on EINTR and on short writes. */
+/* A flush function for a file descriptor: `context` is an `int *`. Repeats on EINTR and on short writes, and waits where
+ * the descriptor does not block (EAGAIN). */
 int json_out_to_fd(void *context, const char *bytes, size_t count);
 
 void json_out_object_begin(struct json_out *out);
