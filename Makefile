@@ -131,7 +131,7 @@ soak: ## the long counts: hours, not minutes
 bench bench-quick: ## sluice against other allocators, as ratios
 	@scripts/deps bench
 	@$(MAKE) $J all
-	@scripts/bench-first $(if $(filter bench-quick,$@),--quick) $(B)
+	@SLUICE_BUILD=$(O) scripts/bench-first $(if $(filter bench-quick,$@),--quick) $(B)
 demo: ## install what is missing, build, run a real program, show its report
 	@scripts/demo
 fresh-root: ## `make demo` and `make test` in a Debian root made for it (root only)
