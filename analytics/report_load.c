@@ -6,6 +6,7 @@
 #include "analytics/report_load.h"
 
 #include "analytics/memory.h"
+#include "analytics/message.h"
 #include "analytics/render.h"
 #include "analytics/report_sections.h"
 
@@ -27,6 +28,7 @@ static enum report_result say(enum report_result result, char *message, const ch
 	va_start(args, format);
 	vsnprintf(message + used, REPORT_MESSAGE_MAX - (size_t)used, format, args);
 	va_end(args);
+	message_safe(message); /* the parser quotes what it stumbled over */
 	return result;
 }
 
