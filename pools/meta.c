@@ -34,12 +34,13 @@ static unsigned shift_of(size_t bytes)
 static void *chunk_take_locked(size_t bytes)
 {
 	if ((size_t)(chunk_end - chunk) < bytes) {
-		size_t fresh_bytes = bytes > CHUNK_BYTES / 4 ? (bytes + OS_PAGE - 1) & -(size_t)OS_PAGE : CHUNK_BYTES;
+		bool own = bytes > CHUNK_BYTES / 4;
+		size_t fresh_bytes = own ? (bytes + OS_PAGE - 1) & -(size_t)OS_PAGE : CHUNK_BYTES;
 		char *fresh = os_map(fresh_bytes);
 		if (!fresh)
 			return NULL;
 		atomic_fetch_add_explicit(&total, fresh_bytes, memory_order_relaxed);
-		if (fresh_bytes != CHUNK_BYTES)
+		if (own)
 			return fresh;
 		chunk = fresh; /* what was left of the old chunk is under a quarter of it */
 		chunk_end = fresh + CHUNK_BYTES;
