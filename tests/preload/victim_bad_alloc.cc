@@ -42,7 +42,7 @@ template <typename F> static bool throws_bad_alloc(F f)
 
 static void sizes(bool all)
 {
-	for (size_t size : { (size_t)PTRDIFF_MAX + 1, SIZE_MAX, SIZE_MAX - 4096, (size_t)PTRDIFF_MAX - 65536 }) {
+	for (size_t size : {(size_t)PTRDIFF_MAX + 1, SIZE_MAX, SIZE_MAX - 4096, (size_t)PTRDIFF_MAX - 65536}) {
 		size_t n = opaque(size);
 		align_val_t a = (align_val_t)128;
 		CHECK(throws_bad_alloc([=] { return ::operator new(n); }), "operator new(%zu) throws nothing", n);

@@ -140,12 +140,13 @@ static void print_books(void)
 /* ---- work ---- */
 
 static uint64_t seed = 1;
+static bool only_pooled; /* sizes and alignments that the fallback is not needed for */
 
 /* Small sizes mostly, each range now and then. */
 static size_t some_size(uint64_t *random)
 {
 	uint64_t r = next_random(random);
-	size_t top = r % 100 < 80 ? 256 : r % 100 < 95 ? 4096 : r % 100 < 99 ? 65536 : 600000;
+	size_t top = only_pooled ? 300 : r % 100 < 80 ? 256 : r % 100 < 95 ? 4096 : r % 100 < 99 ? 65536 : 600000;
 	return (size_t)((r >> 20) % top);
 }
 
@@ -161,7 +162,9 @@ static void churn(int self, int rounds, bool with_realloc)
 		struct block *b = &slots[self][next_random(&random) % SLOTS];
 		uint64_t r = next_random(&random);
 		if (!b->p) {
-			*b = take((int)(r % SITES), some_size(&random), self);
+			int site = (int)(r % SITES);
+			site = only_pooled && sites[site].take == site_memalign_huge ? 0 : site;
+			*b = take(site, some_size(&random), self);
 		} else if (with_realloc && r % 3 == 0 && b->owner == self) {
 			resize(b, 1 + some_size(&random), self);
 		} else {
@@ -216,7 +219,9 @@ static void orphans(void)
 	}
 }
 
-/* Each thread frees half of its neighbour's blocks, while all live, and allocates on. */
+/* Each thread frees half of its neighbour's blocks, while all live, and allocates on. Only blocks that the pools serve,
+ * since the fallback's lie in no thread's heap.
+ */
 static pthread_barrier_t together;
 
 static void *cross_body(void *arg)
@@ -233,6 +238,7 @@ static void *cross_body(void *arg)
 
 static void cross(void)
 {
+	only_pooled = true;
 	pthread_barrier_init(&together, NULL, THREADS);
 	in_threads(cross_body);
 }

@@ -13,16 +13,16 @@
 
 int main(void)
 {
-	const size_t sizes[] = { (size_t)PTRDIFF_MAX + 1,
-		                     (size_t)PTRDIFF_MAX + 4096,
-		                     SIZE_MAX / 2 + 100,
-		                     SIZE_MAX - 65536,
-		                     SIZE_MAX - 4096,
-		                     SIZE_MAX - 16,
-		                     SIZE_MAX - 1,
-		                     SIZE_MAX,
-		                     PTRDIFF_MAX,
-		                     PTRDIFF_MAX - 4096 };
+	const size_t sizes[] = {(size_t)PTRDIFF_MAX + 1,
+	                        (size_t)PTRDIFF_MAX + 4096,
+	                        SIZE_MAX / 2 + 100,
+	                        SIZE_MAX - 65536,
+	                        SIZE_MAX - 4096,
+	                        SIZE_MAX - 16,
+	                        SIZE_MAX - 1,
+	                        SIZE_MAX,
+	                        PTRDIFF_MAX,
+	                        PTRDIFF_MAX - 4096};
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		size_t n = opaque(sizes[i]);
 		REFUSES(malloc(n));
@@ -33,14 +33,14 @@ int main(void)
 		REFUSES(memalign(64, n));
 		REFUSES(aligned_alloc(4096, n));
 	}
-	const size_t factors[][2] = { { SIZE_MAX, 2 },
-		                          { 2, SIZE_MAX },
-		                          { (size_t)1 << 32, (size_t)1 << 32 },
-		                          { ((size_t)1 << 32) + 1, (size_t)1 << 32 },
-		                          { SIZE_MAX / 16 + 1, 16 },
-		                          { 24, SIZE_MAX / 24 + 1 },
-		                          { SIZE_MAX, SIZE_MAX },
-		                          { (size_t)1 << 33, (size_t)1 << 30 } };
+	const size_t factors[][2] = {{SIZE_MAX, 2},
+	                             {2, SIZE_MAX},
+	                             {(size_t)1 << 32, (size_t)1 << 32},
+	                             {((size_t)1 << 32) + 1, (size_t)1 << 32},
+	                             {SIZE_MAX / 16 + 1, 16},
+	                             {24, SIZE_MAX / 24 + 1},
+	                             {SIZE_MAX, SIZE_MAX},
+	                             {(size_t)1 << 33, (size_t)1 << 30}};
 	for (size_t i = 0; i < sizeof(factors) / sizeof(factors[0]); i++) {
 		size_t n = opaque(factors[i][0]), m = opaque(factors[i][1]);
 		REFUSES(calloc(n, m));

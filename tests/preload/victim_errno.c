@@ -46,7 +46,7 @@ int main(void)
 	}
 	/* Many blocks freed at once, so that slabs retire and memory goes back to the kernel inside free. */
 	static void *p[BLOCKS];
-	const size_t sizes[] = { 16, 1000, 5000, 20000, 70000, 300000 };
+	const size_t sizes[] = {16, 1000, 5000, 20000, 70000, 300000};
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		size_t n = sizes[i];
 		for (int k = 0; k < BLOCKS; k++) {

@@ -79,7 +79,7 @@ static void their_block(size_t n)
 int main(void)
 {
 	look_up();
-	const size_t sizes[] = { 1, 8, 16, 100, 500, 1000, 3000, 16384, 50000, 300000, 3 * MIB };
+	const size_t sizes[] = {1, 8, 16, 100, 500, 1000, 3000, 16384, 50000, 300000, 3 * MIB};
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		our_block(sizes[i]);
 		their_block(sizes[i]);

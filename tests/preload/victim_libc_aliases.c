@@ -11,11 +11,11 @@ extern void __libc_free(void *);
 
 int main(void)
 {
-	const size_t sizes[] = { 0, 1, 16, 100, 1000, 2000, 5000, 20000, 100000, 2 * MIB };
+	const size_t sizes[] = {0, 1, 16, 100, 1000, 2000, 5000, 20000, 100000, 2 * MIB};
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		size_t n = sizes[i];
-		void *ours[] = { __libc_malloc(n),        __libc_calloc(n, 1), __libc_realloc(NULL, n),
-			             __libc_memalign(256, n), __libc_valloc(n),    __libc_pvalloc(n) };
+		void *ours[] = {__libc_malloc(n),        __libc_calloc(n, 1), __libc_realloc(NULL, n),
+		                __libc_memalign(256, n), __libc_valloc(n),    __libc_pvalloc(n)};
 		CHECK((uintptr_t)ours[3] % 256 == 0, "__libc_memalign(256, %zu) gives %p", n, ours[3]);
 		for (size_t k = 0; k < 6; k++) {
 			CHECK(ours[k], "alias %zu of %zu bytes gives NULL", k, n);

@@ -35,8 +35,8 @@ static void info_sees(size_t n)
 
 static void options_are_taken(void)
 {
-	const int options[] = { M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX };
-	const char *const names[] = { "M_MMAP_THRESHOLD", "M_TRIM_THRESHOLD", "M_TOP_PAD", "M_MMAP_MAX", "M_ARENA_MAX" };
+	const int options[] = {M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX};
+	const char *const names[] = {"M_MMAP_THRESHOLD", "M_TRIM_THRESHOLD", "M_TOP_PAD", "M_MMAP_MAX", "M_ARENA_MAX"};
 	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
 		CHECK(mallopt(options[i], 65536) == 1, "mallopt refuses %s", names[i]);
 	}

@@ -34,7 +34,7 @@ int main(void)
 	{
 		one_size(n);
 	}
-	const size_t big[] = { 3 * MIB, 4 * MIB - 1, 17 * MIB + 5 };
+	const size_t big[] = {3 * MIB, 4 * MIB - 1, 17 * MIB + 5};
 	for (size_t i = 0; i < sizeof(big) / sizeof(big[0]); i++) {
 		one_size(big[i]);
 	}

@@ -17,12 +17,24 @@ int main(void)
 	for (int i = 0; i < BLOCKS; i++) {
 		void *p = NULL;
 		switch (i % 6) {
-		case 0: p = malloc(opaque(0)); break;
-		case 1: p = calloc(opaque(0), 8); break;
-		case 2: p = calloc(8, opaque(0)); break;
-		case 3: p = realloc(NULL, opaque(0)); break;
-		case 4: p = memalign(64, opaque(0)); break;
-		case 5: CHECK(posix_memalign(&p, 64, opaque(0)) == 0, "posix_memalign(64, 0) fails"); break;
+		case 0:
+			p = malloc(opaque(0));
+			break;
+		case 1:
+			p = calloc(opaque(0), 8);
+			break;
+		case 2:
+			p = calloc(8, opaque(0));
+			break;
+		case 3:
+			p = realloc(NULL, opaque(0));
+			break;
+		case 4:
+			p = memalign(64, opaque(0));
+			break;
+		case 5:
+			CHECK(posix_memalign(&p, 64, opaque(0)) == 0, "posix_memalign(64, 0) fails");
+			break;
 		}
 		CHECK(p, "case %d of size 0 gives NULL", i % 6);
 		CHECK((uintptr_t)p % 16 == 0, "case %d of size 0 gives %p", i % 6, p);

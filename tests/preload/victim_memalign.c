@@ -10,8 +10,10 @@ static void *aligned(int how, size_t alignment, size_t n)
 	void *p = NULL;
 	int error;
 	switch (how) {
-	case 0: return memalign(alignment, n);
-	case 1: return aligned_alloc(alignment, n);
+	case 0:
+		return memalign(alignment, n);
+	case 1:
+		return aligned_alloc(alignment, n);
 	default:
 		error = posix_memalign(&p, alignment < sizeof(void *) ? sizeof(void *) : alignment, n);
 		CHECK(error == 0, "posix_memalign(%zu, %zu) gives %d", alignment, n, error);
@@ -45,9 +47,9 @@ static void one(int how, size_t alignment, size_t n)
 
 int main(void)
 {
-	const size_t sizes[] = { 0,    1,    8,    15,   16,    17,    24,    63,    64,     65,     100,
-		                     128,  192,  200,  500,  512,   1000,  1024,  2000,  2048,   3000,   4095,
-		                     4096, 4097, 6000, 8192, 10000, 16384, 20000, 65536, 100000, 262144, 1048577 };
+	const size_t sizes[] = {0,    1,    8,    15,   16,    17,    24,    63,    64,     65,     100,
+	                        128,  192,  200,  500,  512,   1000,  1024,  2000,  2048,   3000,   4095,
+	                        4096, 4097, 6000, 8192, 10000, 16384, 20000, 65536, 100000, 262144, 1048577};
 	for (size_t alignment = 1; alignment <= 4 * MIB; alignment *= 2) {
 		for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 			for (int how = 0; how < 3; how++) {

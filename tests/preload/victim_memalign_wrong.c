@@ -26,7 +26,7 @@ static void either(void *p, size_t alignment, size_t n, const char *what)
 
 int main(void)
 {
-	const size_t odd[] = { 0, 1, 2, 3, 4, 5, 6, 7, 9, 12, 24, 48, 96, 100, 1000, 4095, 4097, 12288, SIZE_MAX };
+	const size_t odd[] = {0, 1, 2, 3, 4, 5, 6, 7, 9, 12, 24, 48, 96, 100, 1000, 4095, 4097, 12288, SIZE_MAX};
 	for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++) {
 		refused(odd[i], 100, EINVAL);
 		refused(odd[i], 0, EINVAL);

@@ -73,7 +73,7 @@ int main()
 		plain(n);
 	}
 	for (size_t alignment = 1; alignment <= 64 * KIB; alignment *= 2) {
-		for (size_t n : { 0, 1, 24, 64, 100, 500, 1024, 3000, 10000, 70000 }) {
+		for (size_t n : {0, 1, 24, 64, 100, 500, 1024, 3000, 10000, 70000}) {
 			aligned(n, alignment);
 		}
 	}

@@ -14,14 +14,14 @@ int main(void)
 	CHECK(p && malloc_usable_size(p) >= 100, "reallocarray(NULL, 10, 10) gives %p", (void *)p);
 	CHECK(reallocarray(p, opaque(0), 10) == NULL, "reallocarray(p, 0, 10) gives a block");
 
-	const size_t sizes[] = { 8, 100, 3000, 20000, 400000, 5 * MIB };
+	const size_t sizes[] = {8, 100, 3000, 20000, 400000, 5 * MIB};
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		size_t n = sizes[i];
 		p = malloc(n);
 		CHECK(p, "malloc(%zu) gives NULL", n);
 		fill(p, n, 3);
-		const size_t bad[] = { (size_t)PTRDIFF_MAX + 1, SIZE_MAX, SIZE_MAX - 15, SIZE_MAX - 4096,
-			                   (size_t)PTRDIFF_MAX - 4096 };
+		const size_t bad[] = {(size_t)PTRDIFF_MAX + 1, SIZE_MAX, SIZE_MAX - 15, SIZE_MAX - 4096,
+		                      (size_t)PTRDIFF_MAX - 4096};
 		for (size_t k = 0; k < sizeof(bad) / sizeof(bad[0]); k++) {
 			errno = 0;
 			CHECK(realloc(p, opaque(bad[k])) == NULL, "realloc(p, %zu) gives a block", bad[k]);

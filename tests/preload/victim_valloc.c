@@ -25,7 +25,7 @@ int main(void)
 		free(v);
 		free(w);
 	}
-	const size_t bad[] = { SIZE_MAX, SIZE_MAX - 4095, SIZE_MAX - 4096, (size_t)PTRDIFF_MAX + 1 };
+	const size_t bad[] = {SIZE_MAX, SIZE_MAX - 4095, SIZE_MAX - 4096, (size_t)PTRDIFF_MAX + 1};
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		errno = 0;
 		CHECK(!valloc(opaque(bad[i])) && errno == ENOMEM, "valloc(%zu): errno %d", bad[i], errno);
