@@ -39,6 +39,7 @@ static struct {
 	uint32_t used_max; /* cap */
 	uint32_t used_peak;
 	uint32_t dirty_count;
+	uint32_t purging;           /* runs that are off all maps while the kernel purges them */
 	uint32_t hint[RUN_MAX + 1]; /* no free run of that length starts in a word below */
 	int64_t decay_ms;
 	uint64_t tick_at; /* ms */
@@ -73,7 +74,7 @@ static char *reserve(size_t *bytes)
 	size_t want = *bytes & -(size_t)(STEP_MIN * GRANULE_BYTES);
 	while (want > limit)
 		want = want / 4 & -(size_t)(STEP_MIN * GRANULE_BYTES);
-	for (; want; want = want > least ? want / 4 : 0) {
+	for (; want; want = want > least ? want / 4 & -(size_t)(STEP_MIN * GRANULE_BYTES) : 0) {
 		char *base = os_reserve(want, (size_t)1 << 21); /* so that huge pages can be used */
 		if (base) {
 			*bytes = want;
@@ -89,11 +90,17 @@ bool range_init(size_t bytes)
 	if (!base)
 		return false;
 	uint32_t total = (uint32_t)(bytes >> GRANULE_SHIFT);
-	size_t map_bytes = (size_t)total / 8;
-	struct slab *slabs = os_reserve((size_t)total * sizeof(struct slab), OS_PAGE);
+	size_t map_bytes = (size_t)total / 8, slabs_bytes = (size_t)total * sizeof(struct slab);
+	struct slab *slabs = os_reserve(slabs_bytes, OS_PAGE);
 	uint64_t *maps = os_map(3 * map_bytes); /* 1.5 MiB for 64 GiB, touched as far as the heap has grown */
-	if (!slabs || !maps)
+	if (!slabs || !maps) {
+		if (slabs)
+			os_unmap(slabs, slabs_bytes);
+		if (maps)
+			os_unmap(maps, 3 * map_bytes);
+		os_unmap(base, bytes);
 		return false;
+	}
 	state.free = maps;
 	state.dirty = maps + map_bytes / 8;
 	state.aged = maps + 2 * map_bytes / 8;
@@ -204,6 +211,7 @@ static size_t purge(bool all)
 	for (uint32_t from = 0;; from = first + count) {
 		lock_take(&state.lock);
 		count = purgeable_locked(all, from, &first);
+		state.purging += count != 0;
 		lock_drop(&state.lock);
 		if (!count)
 			break;
@@ -216,6 +224,7 @@ static size_t purge(bool all)
 			state.dirty_count += count;
 		}
 		free_locked(first, count);
+		state.purging--;
 		lock_drop(&state.lock);
 	}
 	lock_take(&state.lock);
@@ -273,7 +282,10 @@ struct slab *range_take(unsigned granules, enum range_refusal *why)
 			state.used_peak = state.used;
 		slab = slab_make(first, granules);
 	}
+	bool due = tick_locked();
 	lock_drop(&state.lock);
+	if (due)
+		purge(state.decay_ms == 0);
 	return slab;
 }
 
@@ -324,7 +336,15 @@ void range_fork_parent(void)
 	lock_drop(&state.lock);
 }
 
+/* A run that another thread was having purged is on no map here, and that thread is not here either. */
 void range_fork_child(void)
 {
+	for (uint32_t i = 0; state.purging && i < state.top; i++)
+		if (slab_state(&range.slabs[i]) == SLAB_NONE && !bit_test(state.free, i)) {
+			bits_set(state.dirty, i, 1, true);
+			state.dirty_count++;
+			free_locked(i, 1);
+		}
+	state.purging = 0;
 	lock_reset(&state.lock);
 }

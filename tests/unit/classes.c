@@ -65,11 +65,11 @@ Test(classes, slabs_hold_what_they_say)
 {
 	for (unsigned c = 0; c < CLASSES; c++) {
 		const struct class *class = &class_table[c];
-		size_t bytes = (size_t)class->granules << GRANULE_SHIFT;
+		size_t bytes = (size_t) class->granules << GRANULE_SHIFT;
 		cr_assert(class->granules >= 1 && class->granules <= CLASS_SLAB_GRANULES_MAX, "class %u", c);
 		cr_assert_eq(class->capacity, bytes / class->size, "class %u", c);
 		cr_assert_geq(class->capacity, 8, "class %u: %u blocks a slab", c, class->capacity);
-		cr_assert_leq(bytes - (size_t)class->capacity * class->size, bytes / 16, "class %u: the slab's tail", c);
+		cr_assert_leq(bytes - (size_t) class->capacity * class->size, bytes / 16, "class %u: the slab's tail", c);
 		/* What the records can count. */
 		cr_assert_leq(class->capacity, GRANULE_BYTES / 16);
 		cr_assert_leq(bytes / 16 + 1, UINT16_MAX);
