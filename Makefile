@@ -40,7 +40,7 @@ CPPFLAGS_ALL := -I. -D_GNU_SOURCE= -DSLUICE_VERSION='"$(VERSION)"' $(CPPFLAGS)
 CFLAGS_ALL   := -std=c11 $(MODE) -g -pthread -fPIC -fvisibility=hidden -fno-semantic-interposition \
                 -ftls-model=initial-exec -fno-plt $(WARN) $(CFLAGS)
 # The compiler must not turn our own calls of malloc and free into what it knows of them.
-$(O)/obj/shim/%.o: CFLAGS_DIR := -fno-builtin-malloc -fno-builtin-calloc -fno-builtin-realloc -fno-builtin-free
+$(O)/obj/shim/%.o: CFLAGS_DIR := -fno-builtin-malloc -fno-builtin-calloc -fno-builtin-realloc -fno-builtin-free -fno-tree-slp-vectorize
 # Bound at load (`now`): a lazy binding could enter the linker, and so malloc, from inside malloc. Never unloaded.
 LDFLAGS_SO := -shared -Wl,-soname,libsluice.so -Wl,--version-script=shim/sluice.map -Wl,-z,defs -Wl,-z,now \
               -Wl,-z,relro -Wl,-z,nodelete -Wl,--as-needed -static-libgcc

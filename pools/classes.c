@@ -1,12 +1,12 @@
 /* classes.c: computes the class tables. See classes.h for the reasons of the sizes.
  *
- * Slab lengths: one granule up to 1 KiB, because a block in a slab's first granule is freed on the shortest path; above
+ * Slab lengths up to 32 KiB: one granule up to 1 KiB, because a block in a slab's first granule is freed on the shortest path; above
  * that the shortest run that holds at least eight blocks and leaves at most 1/32 of itself unused at the end.
  */
 #include "classes.h"
 
 struct class class_table[CLASSES];
-uint8_t class_index[(CLASS_SIZE_MAX >> CLASS_STEP_SHIFT) + 1];
+uint8_t class_index[(CLASS_TABLE_MAX >> CLASS_STEP_SHIFT) + 1];
 
 enum { ONE_GRANULE_SIZE_MAX = 1024, SLAB_BLOCKS_MIN = 8, TAIL_FRACTION = 32 };
 
@@ -22,6 +22,8 @@ static unsigned slab_granules(uint32_t size)
 {
 	if (size <= ONE_GRANULE_SIZE_MAX)
 		return 1;
+	if (size > CLASS_TABLE_MAX)
+		return (size + GRANULE_BYTES - 1) >> GRANULE_SHIFT;
 	for (unsigned n = 1; n < CLASS_SLAB_GRANULES_MAX; n++) {
 		uint32_t bytes = n << GRANULE_SHIFT;
 		if (bytes / size >= SLAB_BLOCKS_MIN && bytes % size <= bytes / TAIL_FRACTION)
@@ -41,7 +43,7 @@ void classes_init(void)
 		                                .granules = (uint16_t)granules};
 	}
 	unsigned c = 0;
-	for (size_t step = 0; step <= CLASS_SIZE_MAX >> CLASS_STEP_SHIFT; step++) {
+	for (size_t step = 0; step <= CLASS_TABLE_MAX >> CLASS_STEP_SHIFT; step++) {
 		if (class_table[c].size < step << CLASS_STEP_SHIFT)
 			c++;
 		class_index[step] = (uint8_t)c;

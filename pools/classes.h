@@ -1,9 +1,10 @@
 /* classes.h: the sizes blocks come in.
  *
  * 16-byte steps up to 512 (an exact class costs a site-owned pool nothing, and every block is 16-byte aligned), then
- * eight steps to each doubling up to 32 KiB, so that a block wastes at most an eighth. A slab is a run of granules cut
- * from its start, so a block is aligned to the largest power of two that divides its class size: every class that is a
- * multiple of 64 gives 64-byte aligned blocks, every multiple of 4096 page-aligned ones.
+ * eight steps to each doubling up to 256 KiB, so that a block wastes at most an eighth. A slab is a run of granules cut
+ * into blocks from its start, so a block is aligned to the largest power of two that divides its class size: every class
+ * that is a multiple of 64 gives 64-byte aligned blocks, every multiple of 4096 page-aligned ones. Above 32 KiB a slab
+ * is a single block: an empty one goes back whole, and what the block does not fill of its granules is never touched.
  */
 #ifndef SLUICE_CLASSES_H
 #define SLUICE_CLASSES_H
@@ -15,9 +16,10 @@ enum {
 	GRANULE_SHIFT = 14,
 	GRANULE_BYTES = 1 << GRANULE_SHIFT,
 	CLASS_STEP_SHIFT = 4,
-	CLASS_SIZE_MAX = 32 << 10,
+	CLASS_SIZE_MAX = 256 << 10,
+	CLASS_TABLE_MAX = 32 << 10, /* sizes that class_index knows; also the largest that share a slab */
 	CLASS_LINEAR_MAX = 512,
-	CLASSES = 32 + 6 * 8,
+	CLASSES = 32 + 9 * 8,
 	CLASS_SLAB_GRANULES_MAX = 16
 };
 
@@ -29,15 +31,24 @@ struct class {
 };
 
 extern struct class class_table[CLASSES];
-extern uint8_t class_index[(CLASS_SIZE_MAX >> CLASS_STEP_SHIFT) + 1];
+extern uint8_t class_index[(CLASS_TABLE_MAX >> CLASS_STEP_SHIFT) + 1];
 
 /* Fills both tables; before it every size maps to class 0 and no slab exists. */
 void classes_init(void);
 
-/* The class for a request of at most CLASS_SIZE_MAX bytes; 0 bytes get the smallest. */
-static inline unsigned class_of(size_t size)
+/* The class for a request of at most CLASS_TABLE_MAX bytes; 0 bytes get the smallest. */
+static inline unsigned class_of_small(size_t size)
 {
 	return class_index[(size + (1 << CLASS_STEP_SHIFT) - 1) >> CLASS_STEP_SHIFT];
+}
+
+/* The class for a request of at most CLASS_SIZE_MAX bytes. */
+static inline unsigned class_of(size_t size)
+{
+	if (size <= CLASS_TABLE_MAX)
+		return class_of_small(size);
+	unsigned doubling = 63u - (unsigned)__builtin_clzll(size - 1); /* 2^doubling < size <= 2^(doubling + 1) */
+	return CLASS_LINEAR_MAX / 16 + (doubling - 9) * 8 + (unsigned)((size - 1) >> (doubling - 3) & 7);
 }
 
 /* The smallest class of at least `size` whose blocks are aligned to `align` (a power of two, at most a page);

@@ -14,7 +14,7 @@
 
 #include <string.h>
 
-enum { HEAP_IDLE_AGES = 2, CLAIM_TRIES = 4 };
+enum { HEAP_IDLE_AGES = 2, CLAIM_TRIES = 4, TAGS_FIRST = 32 };
 
 static struct heap *_Atomic all_heaps;
 static struct lock lock; /* the abandoned list */
@@ -22,8 +22,12 @@ static struct heap *abandoned;
 static _Atomic uint32_t abandoned_count;
 static _Atomic uint32_t heap_count;
 
-void heap_init(struct heap *heap)
+bool heap_init(struct heap *heap)
 {
+	heap->caches = meta_take(TAGS_FIRST * sizeof(struct cache));
+	if (!heap->caches)
+		return false;
+	heap->tags_room = TAGS_FIRST;
 	heap_pools_init(heap);
 	heap->id = atomic_fetch_add_explicit(&heap_count, 1, memory_order_relaxed);
 	atomic_store_explicit(&heap->state, HEAP_LIVE, memory_order_relaxed);
@@ -31,6 +35,7 @@ void heap_init(struct heap *heap)
 	do
 		heap->next = head;
 	while (!atomic_compare_exchange_weak_explicit(&all_heaps, &head, heap, memory_order_release, memory_order_relaxed));
+	return true;
 }
 
 struct heap *heap_first(void)
@@ -89,16 +94,38 @@ void heap_abandon(struct heap *heap)
 	lock_drop(&lock);
 }
 
-uint16_t heap_tag_new(struct heap *heap)
+static bool caches_grow(struct heap *heap)
+{
+	struct cache *old = heap->caches, *fresh = meta_take(2 * (size_t)heap->tags_room * sizeof(struct cache));
+	if (!fresh)
+		return false;
+	memcpy(fresh, old, heap->tags_room * sizeof(struct cache));
+	heap->caches = fresh;
+	heap->tags_room *= 2;
+	meta_give(old, heap->tags_room / 2 * sizeof(struct cache));
+	return true;
+}
+
+uint16_t heap_tag_new(struct heap *heap, uint64_t key)
 {
 	uint32_t tag = heap->tags + 1;
-	if (tag >= HEAP_TAGS_MAX)
+	if (tag >= HEAP_TAGS_MAX || (tag == heap->tags_room && !caches_grow(heap)))
 		return 0;
-	struct tally **chunk = &heap->tallies[tag / HEAP_TAGS_CHUNK];
-	if (!*chunk && !(*chunk = meta_take(HEAP_TAGS_CHUNK * sizeof(struct tally))))
-		return 0;
+	heap->caches[tag] = (struct cache){.key = key};
 	heap->tags = tag;
 	return (uint16_t)tag;
+}
+
+void cache_shrink(struct heap *heap, struct cache *cache, uint64_t keep)
+{
+	void **cut = &cache->free;
+	for (; keep && *cut; keep--)
+		cut = *cut;
+	void *list = *cut;
+	*cut = NULL;
+	uint32_t given = pool_give(heap, list);
+	cache->supplied -= given;
+	cache->room += given;
 }
 
 static void pending_push(struct heap *heap, struct slab *slab)
@@ -118,15 +145,17 @@ void heap_free_remote(struct slab *slab, void *block)
 {
 	uint64_t word = atomic_load_explicit(&slab->remote, memory_order_relaxed), fresh;
 	uint64_t offset = (uint64_t)((char *)block - slab_start(slab)) / 16 + 1;
+	struct heap *heap = heap_of(slab); /* while our block still holds the slab in place */
 	do {
 		uint32_t head = (uint32_t)word;
 		*(void **)block = head ? slab_start(slab) + (size_t)(head - 1) * 16 : NULL;
 		fresh = (((word >> 32) + 1) << 32) | offset;
 	} while (!atomic_compare_exchange_weak_explicit(&slab->remote, &word, fresh, memory_order_release,
 	                                                memory_order_relaxed));
-	struct heap *heap = heap_of(slab);
-	if (word == 0)
+	if (word == 0) { /* we hold it until it is queued, though it may have changed hands */
+		heap = heap_of(slab);
 		pending_push(heap, slab);
+	}
 	/* If its owner is gone and this was the last used block, nobody else would ever look. */
 	if (atomic_load(&heap->state) == HEAP_ABANDONED && fresh >> 32 >= slab->used && heap_borrow(heap))
 		heap_return(heap);
@@ -144,26 +173,28 @@ uint16_t slab_whose(const struct slab *slab, const void *block, struct heap **he
 	}
 }
 
+/* The program gave the block back, and it went past the cache to its slab. */
+static void count_remote(struct heap *heap, uint16_t tag, uint32_t count)
+{
+	struct cache *cache = &heap->caches[tag];
+	cache->frees += count;
+	cache->remote += count;
+	cache->supplied -= count;
+	cache->room += count;
+}
+
 static void drain_slab(struct heap *heap, struct slab *slab)
 {
 	uint64_t word = atomic_exchange_explicit(&slab->remote, 0, memory_order_acquire);
-	uint32_t count = (uint32_t)(word >> 32);
-	if (!count)
+	if (!word)
 		return;
-	void *block = slab_start(slab) + (size_t)((uint32_t)word - 1) * 16, *last = block;
-	uint32_t linked = 0;
-	for (void *b = block; b; last = b, b = *(void **)b, linked++)
-		if (slab->tags) {
-			struct tally *tally = heap_tally(heap, slab->tags[slab_block_index(slab, b)]);
-			tally->frees_shared++;
-			tally->frees_remote++;
-		}
-	if (!slab->tags)
-		heap_tally(heap, slab->tag)->frees_remote += count;
-	*(void **)last = slab->free;
-	slab->free = block;
-	slab->frees += linked;
-	slab_settle(heap, slab);
+	void *list = slab_start(slab) + (size_t)((uint32_t)word - 1) * 16;
+	if (slab->tags)
+		for (void *block = list; block; block = *(void **)block)
+			count_remote(heap, slab->tags[slab_block_index(slab, block)], 1);
+	else
+		count_remote(heap, slab->tag, (uint32_t)(word >> 32));
+	pool_give(heap, list);
 }
 
 void heap_drain(struct heap *heap)
@@ -182,28 +213,30 @@ void heap_drain(struct heap *heap)
 	}
 }
 
-void heap_age(struct heap *heap, void (*lost)(struct heap *, uint16_t tag, unsigned class))
+static bool is_mostly_empty(const struct pool *pool)
+{
+	uint64_t used = 0, slots = (uint64_t)pool->slabs * class_table[pool->class].capacity;
+	for (uint32_t i = pool->partly; i != SLAB_NIL; i = range.slabs[i].next)
+		used += range.slabs[i].used;
+	for (uint32_t i = pool->full; i != SLAB_NIL; i = range.slabs[i].next)
+		used += range.slabs[i].used;
+	return used < slots / 2 || slots == 0;
+}
+
+void heap_age(struct heap *heap, void (*lost)(struct heap *, uint16_t tag))
 {
 	for (uint32_t i = 0; i < CLASSES + heap->owned_slots; i++) {
 		struct pool *pool = pool_at(heap, (uint16_t)i);
-		if (!pool->open || !pool->slabs)
+		if (!pool->open || (pool->shared && !pool->slabs))
 			continue;
 		pool->idle = pool->taken ? 0 : (uint8_t)(pool->idle + (pool->idle < UINT8_MAX));
 		pool->taken = 0;
 		if (pool->idle < HEAP_IDLE_AGES)
 			continue;
 		pool_shed(heap, pool);
-		if (pool->shared)
-			continue;
-		size_t bytes = (size_t)pool->slabs * class_table[pool->class].granules << GRANULE_SHIFT;
-		size_t live = 0;
-		for (uint32_t s = pool->partly; s != SLAB_NIL; s = range.slabs[s].next)
-			live += (size_t)(range.slabs[s].used - range.slabs[s].frees) * class_table[pool->class].size;
-		for (uint32_t s = pool->full; s != SLAB_NIL; s = range.slabs[s].next)
-			live += (size_t)range.slabs[s].used * class_table[pool->class].size;
 		uint16_t tag = pool->tag;
-		if (live < bytes / 2 && pool_share(heap, pool))
-			lost(heap, tag, pool->class);
+		if (!pool->shared && is_mostly_empty(pool) && pool_share(heap, pool))
+			lost(heap, tag);
 	}
 }
 
@@ -211,12 +244,12 @@ static void retag(struct heap *heap, struct heap *from, struct slab *slab,
                   uint16_t (*translate)(struct heap *, struct heap *, uint16_t))
 {
 	uint16_t old = 0, fresh = 0;
-	for (uint32_t i = 0; i < slab->carved; i++) {
-		if (slab->tags[i] != old) {
+	for (uint32_t i = 0; i < class_table[slab->class].capacity; i++) {
+		if (slab->tags[i] && slab->tags[i] != old) {
 			old = slab->tags[i];
 			fresh = translate(heap, from, old);
 		}
-		slab->tags[i] = fresh;
+		slab->tags[i] = slab->tags[i] ? fresh : 0;
 	}
 }
 
@@ -228,7 +261,6 @@ static bool claim_from(struct heap *heap, struct heap *from, unsigned class,
 	if (pool->partly == SLAB_NIL)
 		return false;
 	struct slab *slab = &range.slabs[pool->partly];
-	slab_fold(from, slab);
 	pool_detach(from, pool, slab);
 	slab_state_set(slab, SLAB_MOVING);
 	atomic_thread_fence(memory_order_seq_cst); /* partner: slab_whose */

@@ -1,6 +1,6 @@
-/* slab.h: one slab's record, and the two ways to give a block back.
+/* slab.h: one slab's record.
  *
- * A slab is a run of granules cut into blocks of one class. Its record lives out of line, in the array `range.slabs`,
+ * A slab is a run of granules cut into blocks of one class. Its record lies out of line, in the array `range.slabs`,
  * one record a granule, so "which slab is this block in?" is a subtract, a shift and an add. The record of a run's
  * first granule is the slab; the records behind it say SLAB_REST and how far back the slab is.
  *
@@ -8,17 +8,15 @@
  *   range.slabs ──► [ record  ][ record ][ record ] ...        64 bytes each
  *
  * Blocks are in one of four places:
- *   used      handed out: with the program, or in a route's list of blocks ready to go (the slab cannot tell, nor cares)
- *   free      on `free`, given back by the thread that owns the heap
- *   remote    on `remote`, given back by another thread, not yet seen by the heap
+ *   used      handed to a cache of the heap: with the program, or ready for it. The slab cannot tell, nor does it care
+ *   free      on `free`, handed back by a cache
+ *   remote    given back by another thread, on `remote`, not yet seen by the heap; they count as used
  *   uncarved  at the end of the slab, never handed out since the slab was made
- * `used` is only brought up to date by slab_fold: between folds the truth is used - frees, and the fast path counts
- * nothing but `frees`. That one counter serves the exact figures, the slab's emptiness and its fullness: when it reaches
- * `trigger`, something is due (see pool.c).
+ * The fast path of a free only reads the record: whose the slab is, and which cache the block goes to.
  *
- *   who writes       | free, frees | remote | pending_next          | the rest
- *   owning thread    | yes         | takes  | when it drains        | yes
- *   any other thread | never       | pushes | first pusher of a lot | never
+ *   who writes       | owner, tags, tag         | remote | pending_next          | the rest
+ *   owning thread    | yes                      | takes  | when it drains        | yes
+ *   any other thread | never (reads: see heap.h)| pushes | first pusher of a lot | never
  */
 #ifndef SLUICE_SLAB_H
 #define SLUICE_SLAB_H
@@ -42,26 +40,25 @@ enum slab_state {
  * into a shared slab takes the next branch. */
 enum { SLAB_SHARED_BIT = 1 };
 
-#define SLAB_NEVER UINT32_MAX /* a trigger that frees never reach */
 #define SLAB_NIL UINT32_MAX   /* no slab, in a list by index */
 
 struct slab {
 	_Atomic uintptr_t owner; /* struct heap *, plus SLAB_SHARED_BIT; 0 when free */
-	void *free;              /* blocks given back by the owner, linked by their first word */
-	uint32_t frees;          /* blocks put on `free` since the last fold */
-	uint32_t trigger;        /* value of `frees` at which slab_event is due */
-	_Atomic uint64_t remote; /* count << 32 | (offset of the first block / 16 + 1), 0 when there is none */
-	uint32_t next, prev;     /* neighbours in the pool's list, as indices into range.slabs */
-	_Atomic uint32_t pending_next; /* next slab with remote frees for the same heap */
-	uint16_t used;           /* blocks handed out, as of the last fold */
-	uint16_t carved;         /* blocks ever handed out: the rest of the slab is untouched */
 	uint16_t *tags;          /* shared slabs: whose each block is, by block index; NULL otherwise */
 	uint16_t tag;            /* owned slabs: whose all blocks are */
 	uint16_t pool;           /* index in the heap's pools */
 	uint8_t class;
 	_Atomic uint8_t state; /* enum slab_state; other threads read it to tell SLAB_REST from the others */
-	uint8_t granules; /* length of the run; for SLAB_REST: granules back to the slab */
-	uint8_t charged;  /* granules of the process's allowance it holds (see shim/budget.h) */
+	uint8_t granules;      /* length of the run; for SLAB_REST: granules back to the slab */
+	uint8_t charged;       /* granules of the process's allowance it holds (see shim/budget.h) */
+	void *free;              /* blocks handed back, linked by their first word */
+	_Atomic uint64_t remote; /* count << 32 | (offset of the first block / 16 + 1), 0 when there is none */
+	uint32_t next, prev;     /* neighbours in the pool's list, as indices into range.slabs */
+	_Atomic uint32_t pending_next; /* next slab with remote frees for the same heap */
+	uint16_t used;   /* blocks handed out */
+	uint16_t carved; /* blocks ever handed out: the rest of the slab is untouched */
+	uint32_t inverse; /* of the class: block index = offset * inverse >> 32 */
+	uint32_t spare;   /* keeps the record at one cache line */
 };
 
 _Static_assert(sizeof(struct slab) == 64, "one cache line a granule");
@@ -114,21 +111,13 @@ static inline struct slab *slab_of(const void *block)
 static inline uint32_t slab_block_index(const struct slab *slab, const void *block)
 {
 	uint64_t offset = (uint64_t)((const char *)block - slab_start(slab));
-	return (uint32_t)(offset * class_table[slab->class].inverse >> 32);
+	return (uint32_t)(offset * slab->inverse >> 32);
 }
 
 /* Whose a block of the slab is. */
 static inline uint16_t slab_tag(const struct slab *slab, const void *block)
 {
 	return slab->tags ? slab->tags[slab_block_index(slab, block)] : slab->tag;
-}
-
-/* Gives a block back as the owner of its heap. true: slab_event is due. */
-static inline bool slab_give(struct slab *slab, void *block)
-{
-	*(void **)block = slab->free;
-	slab->free = block;
-	return ++slab->frees == slab->trigger;
 }
 
 #endif

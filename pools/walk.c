@@ -26,9 +26,10 @@ static const char *tick(const struct slab *slab, const void *block, struct ticks
 {
 	const struct class *class = &class_table[slab->class];
 	uint64_t offset = (uint64_t)((uintptr_t)block - (uintptr_t)slab_start(slab));
-	RULE(offset < (uint64_t)slab->carved * class->size, "a free block lies in the carved part of its slab");
+	RULE(offset < (uint64_t)class->capacity * class->size, "a free block lies in its slab");
 	RULE(offset % class->size == 0, "a free block begins where a block begins");
 	uint64_t i = offset / class->size;
+	RULE((i + class->capacity - slab_first_block(slab)) % class->capacity < slab->carved, "a free block was carved");
 	RULE(!(ticks->words[i / WORD] >> (i % WORD) & 1), "a block is free once");
 	ticks->words[i / WORD] |= UINT64_C(1) << (i % WORD);
 	ticks->count++;
@@ -51,39 +52,32 @@ static const char *walk_blocks(const struct slab *slab, struct walk *seen)
 	uint32_t remote = (uint32_t)(word >> 32);
 	RULE(slab->carved <= class->capacity, "a slab has at most its class's blocks carved");
 	RULE(slab->used <= slab->carved, "used blocks have been carved");
-	RULE(slab->frees <= slab->used, "no more blocks are given back than are used");
 	const char *wrong = tick_list(slab, slab->free, &ticks);
 	RULE(!wrong, wrong);
-	RULE(ticks.count == (uint32_t)slab->carved - slab->used + slab->frees, "the free list holds what is not used");
+	RULE(ticks.count == (uint32_t)slab->carved - slab->used, "the free list holds what is not used");
 	uint32_t before = ticks.count;
 	if (remote)
 		wrong = tick_list(slab, slab_start(slab) + (size_t)((uint32_t)word - 1) * 16, &ticks);
 	RULE(!wrong, wrong);
 	RULE(ticks.count - before == remote, "the remote list is as long as its count");
-	RULE(remote <= (uint32_t)slab->used - slab->frees, "remote blocks count as used");
-	seen->used += (uint64_t)slab->used - slab->frees - remote;
+	RULE(remote <= slab->used, "remote blocks count as used");
+	seen->used += (uint64_t)slab->used - remote;
 	return NULL;
 }
 
-static const char *walk_trigger(const struct slab *slab)
+static const char *walk_state(const struct slab *slab)
 {
-	const struct class *class = &class_table[slab->class];
+	bool full = slab->used == class_table[slab->class].capacity;
 	switch (slab_state(slab)) {
 	case SLAB_CURRENT:
-		RULE(slab->trigger == SLAB_NEVER, "the current slab has no trigger");
-		break;
+		return NULL;
 	case SLAB_PARTLY:
-		RULE(slab->trigger == slab->used && slab->used > 0, "a partly free slab waits for its last used block");
-		RULE(slab->frees < slab->trigger, "a slab whose last block came back is gone");
-		break;
+		return full ? "a partly free slab has a free block" : NULL;
 	case SLAB_FULL:
-		RULE(slab->used == class->capacity, "a full slab has every block used");
-		RULE(slab->trigger == 1 && slab->frees == 0, "a full slab waits for any block");
-		break;
+		return full ? NULL : "a full slab has every block used";
 	default:
 		return "a slab is current, partly free or full";
 	}
-	return NULL;
 }
 
 static struct heap *owner_of(const struct slab *slab)
@@ -108,7 +102,7 @@ static const char *walk_slab(uint32_t granule, struct walk *seen)
 	const struct pool *pool = pool_at(heap, slab->pool);
 	RULE(pool->open && pool->class == slab->class && pool->shared == !!slab->tags, "a slab fits its pool");
 	RULE(pool->shared || pool->tag == slab->tag, "an owned slab carries its pool's tag");
-	const char *wrong = walk_trigger(slab);
+	const char *wrong = walk_state(slab);
 	if (!wrong)
 		wrong = walk_blocks(slab, seen);
 	seen->slabs++;
@@ -133,6 +127,7 @@ static const char *walk_list(const struct pool *pool, uint32_t head, enum slab_s
 		RULE(slab->pool == pool->index, "a slab is in the list of its pool");
 		RULE(slab->prev == prev, "lists are linked both ways");
 		RULE(++counted->slabs <= pool->slabs, "a pool knows how many slabs it has");
+		counted->empty += slab->used == 0;
 		*live += (uint64_t)slab->used * class_table[slab->class].size;
 	}
 	return NULL;
@@ -152,6 +147,23 @@ static const char *walk_pool(const struct pool *pool, uint64_t *live)
 		wrong = walk_list(pool, pool->full, SLAB_FULL, &counted, live);
 	RULE(!wrong, wrong);
 	RULE(counted.slabs == pool->slabs, "a pool's slabs are all in its lists");
+	RULE(counted.empty == pool->empty, "a pool knows how many empty slabs it keeps");
+	return NULL;
+}
+
+/* The list is as long as the books say, and holds only blocks of the tag. */
+static const char *walk_cache(const struct heap *heap, uint16_t tag, uint64_t *cached)
+{
+	const struct cache *cache = &heap->caches[tag];
+	uint64_t count = 0, expected = cache_cached(cache);
+	for (const void *block = cache->free; block; block = *(void *const *)block) {
+		RULE(range_holds(block), "a cached block lies in the range");
+		const struct slab *slab = slab_of(block);
+		RULE(owner_of(slab) == heap && slab_tag(slab, block) == tag, "a cached block belongs to the cache's tag");
+		RULE(++count <= expected, "a cache's list is as long as its counters say");
+	}
+	RULE(count == expected, "a cache's list is as long as its counters say");
+	*cached += count;
 	return NULL;
 }
 
@@ -174,9 +186,13 @@ static const char *walk_heap(const struct heap *heap, struct walk *seen, uint64_
 			owned_bytes += (uint64_t)pool->slabs * class_table[pool->class].granules << GRANULE_SHIFT;
 		}
 	}
+	for (uint32_t tag = 1; tag <= heap->tags; tag++) {
+		const char *wrong = walk_cache(heap, (uint16_t)tag, &seen->cached);
+		RULE(!wrong, wrong);
+	}
 	RULE(open == heap->owned_pools, "a heap knows how many pools sites own");
-	RULE(live == heap->live_bytes, "a heap's live bytes are its slabs' used blocks");
-	RULE(owned_live == heap->owned_live_bytes, "its owned live bytes are the owned slabs' used blocks");
+	RULE(live == heap->used_bytes, "a heap's used bytes are its slabs' used blocks");
+	RULE(owned_live == heap->owned_used_bytes, "its owned used bytes are the owned slabs' used blocks");
 	RULE(owned_bytes == heap->owned_bytes, "its owned bytes are the owned slabs");
 	seen->owned_bytes += owned_bytes;
 	return NULL;

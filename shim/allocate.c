@@ -50,6 +50,10 @@ static void *from_pools(size_t size, unsigned class, uintptr_t pc, enum ledger_r
 void *allocate_slow(size_t size, uintptr_t pc)
 {
 	enum ledger_reason why = REASON_LARGE;
+	struct cache *cache = size <= CLASS_SIZE_MAX ? route_cache(thread_self, pc, class_of(size)) : NULL;
+	void *ready = cache ? cache_take(cache, size) : NULL; /* its key was not at home */
+	if (ready)
+		return ready;
 	if (!process_start())
 		return process_is_inert() ? inert_malloc(size) : early_block(size);
 	if (size <= CLASS_SIZE_MAX) {
@@ -72,7 +76,7 @@ void *allocate_aligned(size_t size, size_t align, uintptr_t pc)
 		return refuse();
 	unsigned class = align <= PAGE && size <= CLASS_SIZE_MAX ? class_of_aligned(size, align) : CLASSES;
 	if (class < CLASSES) {
-		void *block = slot_take(thread_self, route_key(pc, class), size);
+		void *block = thread_take(thread_self, route_key(pc, class), size);
 		if (!block)
 			block = from_pools(size, class, pc, &why);
 		if (block)
@@ -112,28 +116,27 @@ void release_other(void *block)
 		release_outside(block);
 		return;
 	}
-	struct heap *heap = &thread_self->heap;
+	struct thread *thread = thread_self;
 	struct slab *slab = slab_of(block);
 	uintptr_t owner = slab_owner(slab);
-	if (owner == ((uintptr_t)heap | SLAB_SHARED_BIT))
-		heap_tally(heap, slab->tags[slab_block_index(slab, block)])->frees_shared++;
-	else if (owner == 0)
+	if (owner == 0)
 		die("free of a block that is not allocated", block);
-	else if (owner != (uintptr_t)heap) {
+	if ((owner & ~(uintptr_t)SLAB_SHARED_BIT) != (uintptr_t)&thread->heap) {
 		heap_free_remote(slab, block);
 		return;
 	}
-	if (slab_give(slab, block))
-		slab_event(heap, slab);
+	uint16_t tag = slab_tag(slab, block);
+	if (cache_give(&thread->heap.caches[tag], block))
+		route_overflow(thread, tag);
 }
 
-/* The return address a pooled block was born at; 1 stands for site "other". */
+/* The return address a pooled block was born at. */
 static uintptr_t birth_pc(const struct slab *slab, const void *block)
 {
 	struct heap *heap;
 	uint16_t tag = slab_whose(slab, block, &heap);
 	uintptr_t pc = site_pc(route_at(thread_of(heap), tag)->site);
-	return pc ? pc : 1;
+	return pc ? pc : PC_OTHER;
 }
 
 static void count_realloc(uintptr_t pc, unsigned class, size_t size, bool in_place)
@@ -157,28 +160,57 @@ static void count_realloc(uintptr_t pc, unsigned class, size_t size, bool in_pla
 	}
 }
 
-static void *reallocate_pooled(void *block, size_t size)
+/* Shrinking moves only where it gives back more than a quarter. */
+static bool fits_in_place(size_t size, size_t usable)
 {
-	struct slab *slab = slab_of(block);
-	if (slab_owner(slab) == 0)
-		die("realloc of a block that is not allocated", block);
-	unsigned class = slab->class;
-	size_t usable = class_table[class].size;
-	uintptr_t pc = birth_pc(slab, block);
-	/* Shrinking moves only where it gives back more than a quarter. */
-	if (size <= usable && usable - size <= usable / 4) {
-		count_realloc(pc, class, size, true);
+	return size <= usable && usable - size <= usable / 4;
+}
+
+static void *move(void *block, size_t usable, size_t size, uintptr_t pc)
+{
+	void *fresh = allocate(size, pc);
+	if (fresh)
+		memcpy(fresh, block, size < usable ? size : usable);
+	return fresh;
+}
+
+/* A block of the calling thread's own heap: its cache knows its birth, its route takes the count. */
+static void *reallocate_own(struct thread *thread, struct slab *slab, void *block, size_t size)
+{
+	uint16_t tag = slab_tag(slab, block);
+	struct route *route = route_at(thread, tag);
+	size_t usable = class_table[slab->class].size;
+	if (fits_in_place(size, usable)) {
+		route->reallocs++;
+		route->realloc_allocs++;
+		route->realloc_space += size;
 		return block;
 	}
-	void *fresh = allocate(size, pc);
+	void *fresh = move(block, usable, size, key_pc(thread->heap.caches[tag].key));
 	if (!fresh)
 		return NULL;
-	memcpy(fresh, block, size < usable ? size : usable);
-	if (range_holds(fresh))
-		count_realloc(pc, slab_of(fresh)->class, size, false);
-	else
-		atomic_fetch_add_explicit(&site_fallback(site_of(pc))->reallocs, 1, memory_order_relaxed);
+	route->reallocs++; /* on the route it leaves: the site is the same */
 	release(block);
+	return fresh;
+}
+
+static void *reallocate_pooled(void *block, size_t size)
+{
+	struct thread *thread = thread_self;
+	struct slab *slab = slab_of(block);
+	uintptr_t owner = slab_owner(slab);
+	if (owner == 0)
+		die("realloc of a block that is not allocated", block);
+	if ((owner & ~(uintptr_t)SLAB_SHARED_BIT) == (uintptr_t)&thread->heap)
+		return reallocate_own(thread, slab, block, size);
+	unsigned class = slab->class;
+	uintptr_t pc = birth_pc(slab, block);
+	bool in_place = fits_in_place(size, class_table[class].size);
+	void *fresh = in_place ? block : move(block, class_table[class].size, size, pc);
+	if (fresh)
+		count_realloc(pc, class, size, in_place);
+	if (fresh && !in_place)
+		release(block);
 	return fresh;
 }
 
@@ -190,12 +222,10 @@ static void *reallocate_fallback(void *block, size_t size)
 	}
 	uintptr_t pc = fallback_pc(block);
 	size_t usable = fallback_usable(block);
-	void *fresh = allocate(size, pc ? pc : 1);
+	void *fresh = move(block, usable, size, pc ? pc : PC_OTHER);
 	if (!fresh)
 		return NULL;
-	memcpy(fresh, block, size < usable ? size : usable);
-	if (range_holds(fresh))
-		count_realloc(pc ? pc : 1, slab_of(fresh)->class, size, false);
+	fallback_count_realloc(block);
 	fallback_give(block);
 	return fresh;
 }

@@ -1,11 +1,11 @@
 /* allocate.h: one allocation, one free, top to bottom.
  *
- *   allocate ─ route's slot ──hit──► block                       (here, inlined into every entry)
+ *   allocate ─ route's cache ──hit──► block                      (here, inlined into every entry)
  *                  └─miss─► allocate_slow ─ route_refill ─┬─ owned pool
  *                                                         ├─ shared pool
  *                                                         └─ fallback
- *   release ─ ours? ─ own slab ──► slab                          (here)
- *                └─► release_other ─┬─ shared slab: the block's own tag is counted
+ *   release ─ ours? ─ own slab ──► its tag's cache               (here)
+ *                └─► release_other ─┬─ a block behind a slab's first granule: the same
  *                                   ├─ another thread's slab: its remote list
  *                                   └─ fallback
  * `pc` is the return address of the interposed call: the site. errno is ENOMEM when NULL comes back, else untouched.
@@ -14,7 +14,7 @@
 #define SLUICE_ALLOCATE_H
 
 #include "pools/pool.h"
-#include "thread.h"
+#include "route.h"
 
 #include <string.h>
 
@@ -44,8 +44,8 @@ static inline bool is_pooled(const void *block)
 
 static inline void *allocate(size_t size, uintptr_t pc)
 {
-	if (__builtin_expect(size <= CLASS_SIZE_MAX, 1)) {
-		void *block = slot_take(thread_self, route_key(pc, class_of(size)), size);
+	if (__builtin_expect(size <= CLASS_TABLE_MAX, 1)) {
+		void *block = thread_take(thread_self, route_key(pc, class_of_small(size)), size);
 		if (__builtin_expect(block != NULL, 1))
 			return block;
 	}
@@ -56,13 +56,22 @@ static inline void release(void *block)
 {
 	uintptr_t offset = (uintptr_t)block - (uintptr_t)range.base;
 	if (__builtin_expect(offset < range.bytes, 1)) {
-		struct heap *heap = &thread_self->heap;
+		struct thread *thread = thread_self;
 		struct slab *slab = &range.slabs[offset >> GRANULE_SHIFT];
-		if (__builtin_expect(slab_owner(slab) == (uintptr_t)heap, 1)) {
-			if (__builtin_expect(slab_give(slab, block), 0))
-				slab_event(heap, slab);
+		uintptr_t owner = slab_owner(slab);
+		uint16_t tag;
+		if (owner == (uintptr_t)&thread->heap)
+			tag = slab->tag;
+		else if (owner == ((uintptr_t)&thread->heap | SLAB_SHARED_BIT))
+			/* Only a slab's first granule has an owner, so the offset in the granule is that in the slab. */
+			tag = slab->tags[(offset & (GRANULE_BYTES - 1)) * slab->inverse >> 32];
+		else {
+			release_other(block);
 			return;
 		}
+		if (cache_give(&thread->heap.caches[tag], block))
+			route_overflow(thread, tag);
+		return;
 	}
 	release_other(block);
 }

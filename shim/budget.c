@@ -1,13 +1,11 @@
 /* budget.c: see budget.h.
  *
- * A thread's blocks that lie ready in its slots count as live in the slabs (they were handed over) but are not: so they
- * are taken off L and put onto S here. That is the pessimistic side: some of them have been used meanwhile.
+ * A thread's blocks that lie ready in its caches count as used in the slabs but are not alive: so the most they can be
+ * is taken off L and put onto S here. That is the pessimistic side.
  */
 #include "budget.h"
 
 #include "pools/pool.h"
-
-enum { BATCH_SLACK_BYTES = 64 << 10 };
 
 static _Atomic int64_t allowance_left; /* granules */
 
@@ -25,14 +23,14 @@ void budget_init(uint64_t allowance)
 
 static uint64_t live_bytes(const struct thread *thread)
 {
-	uint64_t handed = thread->heap.live_bytes;
-	return handed > thread->ready_bytes ? handed - thread->ready_bytes : 0;
+	uint64_t used = thread->heap.used_bytes;
+	return used > thread->ready_max ? used - thread->ready_max : 0;
 }
 
 bool budget_allows(const struct thread *thread, size_t bytes, uint8_t *charged)
 {
 	const struct heap *heap = &thread->heap;
-	uint64_t unused = heap->owned_bytes - heap->owned_live_bytes + thread->ready_owned_bytes;
+	uint64_t unused = heap->owned_bytes - heap->owned_used_bytes + thread->ready_owned_max;
 	*charged = 0;
 	if (unused + bytes <= live_bytes(thread) / 8)
 		return true;
@@ -47,7 +45,7 @@ bool budget_allows(const struct thread *thread, size_t bytes, uint8_t *charged)
 	return false;
 }
 
-uint32_t budget_batch(const struct thread *thread, uint32_t want, size_t size)
+bool budget_allows_ready(const struct thread *thread, size_t bytes)
 {
-	return thread->ready_bytes + want * size <= live_bytes(thread) / 8 + BATCH_SLACK_BYTES ? want : 1;
+	return thread->ready_max + bytes <= live_bytes(thread) / 8 + BUDGET_READY_SLACK;
 }

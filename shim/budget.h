@@ -10,13 +10,15 @@
 
 #include "thread.h"
 
+enum { BUDGET_READY_SLACK = 512 << 10 };
+
 /* Bytes of the process's allowance. Before the first thread. */
 void budget_init(uint64_t allowance);
 
 /* May the thread own one more slab of `bytes`? On true, *charged is what it took of the allowance, in granules. */
 bool budget_allows(const struct thread *thread, size_t bytes, uint8_t *charged);
 
-/* Blocks a shared route may be handed at once, of `want`: their unused bytes are bounded by L/8 + 64 KiB a thread. */
-uint32_t budget_batch(const struct thread *thread, uint32_t want, size_t size);
+/* May the thread's caches hold `bytes` more ready? All of them together are bounded by L/8 + BUDGET_READY_SLACK. */
+bool budget_allows_ready(const struct thread *thread, size_t bytes);
 
 #endif

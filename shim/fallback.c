@@ -199,14 +199,24 @@ void *fallback_resize(void *block, size_t size)
 	return fresh;
 }
 
-uintptr_t fallback_pc(const void *block)
+static uint16_t site_recorded(const void *block)
 {
 	struct shard *shard = shard_of(block);
 	lock_take(&shard->lock);
 	uint64_t *slot = find_locked(shard, block);
 	uint16_t site = slot ? (uint16_t)*slot : SITE_OTHER;
 	lock_drop(&shard->lock);
-	return site_pc(site);
+	return site;
+}
+
+uintptr_t fallback_pc(const void *block)
+{
+	return site_pc(site_recorded(block));
+}
+
+void fallback_count_realloc(const void *block)
+{
+	count(&site_fallback(site_recorded(block))->reallocs, 1);
 }
 
 size_t fallback_usable(const void *block)

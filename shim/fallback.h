@@ -26,6 +26,9 @@ void *fallback_resize(void *block, size_t size);
 /* Return address of the block's site, 0 when it is not known. */
 uintptr_t fallback_pc(const void *block);
 
+/* The block is about to move to the pools: counts the realloc on its site. */
+void fallback_count_realloc(const void *block);
+
 /* Usable bytes. */
 size_t fallback_usable(const void *block);
 

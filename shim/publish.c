@@ -1,9 +1,8 @@
 /* publish.c: see publish.h.
  *
  * Where the numbers come from, per (thread, site, class), that is per route:
- *   allocations, bytes   struct route (folded) + struct slot (since the last refill) + reallocs in place
- *   frees                struct tally (folded; shared ones exact) + `frees` of owned slabs since their last fold
- *                        + what lies on slabs' remote lists + reallocs in place
+ *   allocations, bytes   the cache's allocs and space + reallocs in place
+ *   frees                the cache's frees + what lies on slabs' remote lists + reallocs in place
  * and for the fallback, per site, struct site_fallback. Sums by site, by class and by route are made from these same
  * items, side by side: they must agree, and every test checks that they do.
  *
@@ -54,6 +53,8 @@ static uint64_t started_ns; /* monotonic */
 
 /* --- summing up ------------------------------------------------------------------------------------------------- */
 
+static const enum ledger_route route_names[ROUTE_KINDS] = {[KIND_OWNED] = ROUTE_OWNED, [KIND_SHARED] = ROUTE_SHARED};
+
 static void add_alloc(struct ledger_tally *tally, uint64_t objects, uint64_t space, uint64_t size)
 {
 	tally->alloc_objects += objects;
@@ -76,61 +77,52 @@ static void count_allocs(struct ledger_header *l, uint16_t site, unsigned class,
 	uint64_t size = class_table[class].size;
 	add_alloc(&record->tally, objects, space, size);
 	add_alloc(&ledger_classes(l)[class].tally, objects, space, size);
-	add_alloc(&l->routes[route], objects, space, size);
+	l->routes[route].alloc_objects += objects;
+	l->routes[route].alloc_space += space;
 	record->route_objects[route] += objects;
 	record->route_space[route] += space;
 }
 
-static void count_frees(struct ledger_header *l, uint16_t site, unsigned class, enum ledger_route route,
-                        uint64_t objects)
+static void count_frees(struct ledger_header *l, uint16_t site, unsigned class, uint64_t objects)
 {
 	uint64_t size = class_table[class].size;
 	add_free(&ledger_sites(l)[site].tally, objects, size);
 	add_free(&ledger_classes(l)[class].tally, objects, size);
-	add_free(&l->routes[route], objects, size);
 }
 
-static enum ledger_route route_name(enum route_kind kind)
+/* Blocks alive change sides when a route earns or loses a pool, so what is alive is split by where it lies: what the
+ * owned slabs hold less what lies ready belongs to the owned ones. */
+static void split_alive(struct ledger_header *l, const struct cache *cache, const struct route *route)
 {
-	return kind == KIND_OWNED ? ROUTE_OWNED : ROUTE_SHARED;
+	uint64_t size = class_table[route->class].size;
+	int64_t alive = (int64_t)(cache->allocs - cache->frees), cached = (int64_t)cache_cached(cache);
+	int64_t owned = (int64_t)route->owned_used - cached;
+	owned = owned < 0 ? 0 : owned;
+	l->routes[ROUTE_OWNED].inuse_objects += (uint64_t)owned;
+	l->routes[ROUTE_OWNED].inuse_space += (uint64_t)owned * size;
+	l->routes[ROUTE_SHARED].inuse_objects += (uint64_t)(alive - owned);
+	l->routes[ROUTE_SHARED].inuse_space += (uint64_t)(alive - owned) * size;
 }
 
-static void sum_route(struct ledger_header *l, const struct heap *heap, const struct route *route, uint32_t tag)
+static void sum_route(struct ledger_header *l, const struct cache *cache, const struct route *route)
 {
-	const struct tally *tally = heap_tally(heap, (uint16_t)tag);
 	struct ledger_site *record = &ledger_sites(l)[route->site];
-	unsigned class = route->class;
-	for (enum route_kind kind = 0; kind < ROUTE_KINDS; kind++)
-		count_allocs(l, route->site, class, route_name(kind), route->allocs[kind], route->space[kind]);
-	count_allocs(l, route->site, class, route_name(route->kind), route->realloc_allocs, route->realloc_space);
-	count_frees(l, route->site, class, route_name(route->kind), route->realloc_allocs);
-	count_frees(l, route->site, class, ROUTE_OWNED, tally->frees_owned);
-	count_frees(l, route->site, class, ROUTE_SHARED, tally->frees_shared);
+	enum route_kind now = route->kind, other = now == KIND_OWNED ? KIND_SHARED : KIND_OWNED;
+	uint64_t allocs = cache->allocs - route->allocs[other] + route->realloc_allocs;
+	uint64_t space = cache->space - route->space[other] + route->realloc_space;
+	count_allocs(l, route->site, route->class, route_names[now], allocs, space);
+	count_allocs(l, route->site, route->class, route_names[other], route->allocs[other], route->space[other]);
+	count_frees(l, route->site, route->class, cache->frees + route->realloc_allocs);
 	record->realloc_objects += route->reallocs;
-	record->cross_thread_free_objects += tally->frees_remote;
-	/* Blocks whose owned slab became a shared one meanwhile change sides; their number is kept by the route. */
-	uint64_t size = class_table[class].size;
-	l->routes[ROUTE_OWNED].inuse_objects -= route->converted;
-	l->routes[ROUTE_OWNED].inuse_space -= route->converted * size;
-	l->routes[ROUTE_SHARED].inuse_objects += route->converted;
-	l->routes[ROUTE_SHARED].inuse_space += route->converted * size;
+	record->cross_thread_free_objects += cache->remote;
+	split_alive(l, cache, route);
 }
 
 static void sum_thread(struct ledger_header *l, const struct thread *thread)
 {
 	for (uint32_t tag = 1; tag <= thread->heap.tags; tag++)
 		if (thread->routes[tag / ROUTES_CHUNK])
-			sum_route(l, &thread->heap, route_at(thread, tag), tag);
-	const struct front front = thread->front;
-	if (!front.slots)
-		return;
-	for (uint64_t i = 0; i <= front.mask / sizeof(struct slot); i++) {
-		const struct slot slot = front.slots[i];
-		if (!slot.key || !slot.allocs || slot.tag > thread->heap.tags)
-			continue;
-		const struct route *route = route_at(thread, slot.tag);
-		count_allocs(l, route->site, route->class, route_name(route->kind), slot.allocs, slot.space);
-	}
+			sum_route(l, &thread->heap.caches[tag], route_at(thread, tag));
 }
 
 /* What other threads gave back to the slab and its owner has not seen. A running owner may take the list while we walk
@@ -138,17 +130,17 @@ static void sum_thread(struct ledger_header *l, const struct thread *thread)
 static void sum_remote(struct ledger_header *l, const struct thread *thread, const struct slab *slab)
 {
 	uint64_t word = atomic_load_explicit(&slab->remote, memory_order_acquire);
-	uint32_t left = (uint32_t)(word >> 32);
-	if (!left)
-		return;
 	const struct class *class = &class_table[slab->class];
 	uintptr_t start = (uintptr_t)slab_start(slab), at = start + (size_t)((uint32_t)word - 1) * 16;
-	for (; left && at - start < (uintptr_t)class->capacity * class->size; left--) {
+	enum ledger_route route = slab->tags ? ROUTE_SHARED : ROUTE_OWNED;
+	for (uint32_t left = (uint32_t)(word >> 32); left && at - start < (uintptr_t)class->capacity * class->size; left--) {
 		uint16_t tag = slab_tag(slab, (const void *)at);
 		if (tag > thread->heap.tags)
 			return;
 		uint16_t site = route_at(thread, tag)->site;
-		count_frees(l, site, slab->class, slab->tags ? ROUTE_SHARED : ROUTE_OWNED, 1);
+		count_frees(l, site, slab->class, 1);
+		l->routes[route].inuse_objects--;
+		l->routes[route].inuse_space -= class->size;
 		ledger_sites(l)[site].cross_thread_free_objects++;
 		at = *(const uintptr_t *)at;
 	}
@@ -165,8 +157,8 @@ static void sum_slabs(struct ledger_header *l)
 		const struct thread *thread = thread_of((struct heap *)(owner & ~(uintptr_t)SLAB_SHARED_BIT));
 		ledger_classes(l)[slab->class].curslabs++;
 		ledger_classes(l)[slab->class].slots += class_table[slab->class].capacity;
-		if (!slab->tags && slab->frees && slab->tag <= thread->heap.tags)
-			count_frees(l, route_at(thread, slab->tag)->site, slab->class, ROUTE_OWNED, slab->frees);
+		if (!slab->tags && slab->tag <= thread->heap.tags)
+			route_at(thread, slab->tag)->owned_used += slab->used;
 		sum_remote(l, thread, slab);
 	}
 }
@@ -206,6 +198,9 @@ static void sum_fallback(struct ledger_header *l)
 static void clear(struct ledger_header *l)
 {
 	memset(l->routes, 0, sizeof(l->routes));
+	for (struct heap *heap = heap_first(); heap; heap = heap->next)
+		for (uint32_t tag = 1; tag <= heap->tags; tag++)
+			route_at(thread_of(heap), tag)->owned_used = 0;
 	l->classes_count = CLASSES;
 	memset(ledger_classes(l), 0, CLASSES * sizeof(struct ledger_class));
 	for (unsigned c = 0; c < CLASSES; c++) {
@@ -221,9 +216,9 @@ static void clear(struct ledger_header *l)
 static void sum_up(struct ledger_header *l)
 {
 	clear(l);
+	sum_slabs(l);
 	for (struct heap *heap = heap_first(); heap; heap = heap->next)
 		sum_thread(l, thread_of(heap));
-	sum_slabs(l);
 	sum_fallback(l);
 }
 
@@ -295,16 +290,10 @@ static void totals(const struct thread *thread, uint64_t *objects, uint64_t *spa
 {
 	*objects = *space = 0;
 	for (uint32_t tag = 1; tag <= thread->heap.tags; tag++) {
-		if (!thread->routes[tag / ROUTES_CHUNK])
-			continue;
+		const struct cache *cache = &thread->heap.caches[tag];
 		const struct route *route = route_at(thread, tag);
-		*objects += route->allocs[KIND_OWNED] + route->allocs[KIND_SHARED] + route->realloc_allocs;
-		*space += route->space[KIND_OWNED] + route->space[KIND_SHARED] + route->realloc_space;
-	}
-	const struct front front = thread->front;
-	for (uint64_t i = 0; front.slots && i <= front.mask / sizeof(struct slot); i++) {
-		*objects += front.slots[i].allocs;
-		*space += front.slots[i].space;
+		*objects += cache->allocs + route->realloc_allocs;
+		*space += cache->space + route->realloc_space;
 	}
 }
 
@@ -436,7 +425,7 @@ static void fill_memory(struct ledger_header *l)
 	memory->peak_resident = getrusage(RUSAGE_SELF, &self) ? 0 : (uint64_t)self.ru_maxrss * 1024;
 }
 
-/* A route's blocks may have come from another route's slab, so its frees are what is missing from its equation. */
+/* Blocks change sides without being freed, so a route's frees are what is missing from its equation. */
 static void settle_routes(struct ledger_header *l)
 {
 	for (int r = 0; r < LEDGER_ROUTES; r++) {

@@ -1,8 +1,9 @@
 /* route.c: finding, refilling and ageing routes. Off the fast path; everything here belongs to the calling thread.
  *
- * A refill is where the books are kept: the slot's counts go to the route, other threads' frees are brought home, the
- * pool is chosen, and a batch is handed over. When the thread has as many routes as it may have, further ones share one
- * route per class, counted on site "other".
+ * How much a cache may hold follows use, as in TCMalloc's slow start: a refill doubles the batch, an overflow after a
+ * refill (blocks go back and forth) doubles it too, both within the budget; a cache that nobody takes from is emptied
+ * and starts anew. When the thread has as many routes as it may have, further ones share one route per class, counted
+ * on site "other".
  */
 #include "route.h"
 
@@ -13,160 +14,186 @@
 #include "site.h"
 
 enum {
-	SLOTS_FIRST = 64,
-	BATCH_MAX = 64,
-	BATCH_BYTES_MAX = 4096,
-	EARN_SLABS = 4,     /* slabs' worth of requests that earn a pool without a slab of live bytes */
+	INDEX_FIRST = 256,
+	INDEX_SPARSE = 4, /* entries a tag: few keys miss their home */
+	BATCH_MAX = 512,
+	BATCH_BYTES_MAX = 32 << 10,
 	RETRY_REFILLS = 64, /* after a refusal */
 	AGE_REFILLS = 4096
 };
 
 struct route_limits route_limits = {.own = true, .owned_max = 256};
 
-static uint64_t slot_count(const struct thread *thread)
+static uint64_t index_entries(const struct thread *thread)
 {
-	return thread->front.slots ? thread->front.mask / sizeof(struct slot) + 1 : 0;
+	return thread->front.mask / sizeof(uint16_t) + 1;
 }
 
-static struct slot *probe(const struct thread *thread, uint64_t key)
+/* The index entry that has the key's tag, or the empty one where it would be. */
+static uint16_t *probe(const struct thread *thread, uint64_t key)
 {
-	struct slot *slots = thread->front.slots;
-	uint64_t count = slot_count(thread);
-	for (uint64_t i = (uint64_t)(slot_home(&thread->front, key) - slots);; i++) {
-		struct slot *slot = &slots[i & (count - 1)];
-		if (slot->key == key || slot->key == 0)
-			return slot;
+	uint16_t *index = thread->front.index;
+	uint64_t entries = index_entries(thread);
+	for (uint64_t i = (uint64_t)(index_home(&thread->front, key) - index);; i++) {
+		uint16_t *entry = &index[i & (entries - 1)];
+		if (*entry == 0 || thread->heap.caches[*entry].key == key)
+			return entry;
 	}
 }
 
-static bool grow_slots(struct thread *thread)
+static bool index_grow(struct thread *thread)
 {
-	struct slot *old = thread->front.slots;
-	uint64_t count = slot_count(thread);
-	uint64_t fresh_count = count ? 2 * count : SLOTS_FIRST;
-	struct slot *fresh = meta_take(fresh_count * sizeof(struct slot));
+	uint16_t *old = thread->front.index;
+	uint64_t entries = index_entries(thread);
+	uint64_t fresh_entries = entries < INDEX_FIRST ? INDEX_FIRST : 2 * entries;
+	uint16_t *fresh = meta_take(fresh_entries * sizeof(uint16_t));
 	if (!fresh)
 		return false;
-	thread->front = (struct front){.slots = fresh, .mask = (fresh_count - 1) * sizeof(struct slot)};
-	for (uint64_t i = 0; i < count; i++)
-		if (old[i].key)
-			*probe(thread, old[i].key) = old[i];
-	if (count)
-		meta_give(old, count * sizeof(struct slot));
+	thread->front = (struct front){.index = fresh, .mask = (fresh_entries - 1) * sizeof(uint16_t)};
+	for (uint32_t tag = 1; tag <= thread->heap.tags; tag++)
+		*probe(thread, thread->heap.caches[tag].key) = (uint16_t)tag;
+	if (entries >= INDEX_FIRST)
+		meta_give(old, entries * sizeof(uint16_t));
 	return true;
 }
 
-/* A new route's slot; NULL: no memory or no tag left. */
-static struct slot *add(struct thread *thread, uintptr_t pc, unsigned class, uint64_t key)
+/* A new route's tag; 0: no memory or no tag left. */
+static uint16_t add(struct thread *thread, uintptr_t pc, unsigned class, uint64_t key)
 {
-	uint64_t count = slot_count(thread);
-	if (2 * (uint64_t)thread->slots_used >= count && !grow_slots(thread))
-		return NULL;
-	uint16_t tag = heap_tag_new(&thread->heap);
-	if (!tag)
-		return NULL;
-	struct route **chunk = &thread->routes[tag / ROUTES_CHUNK];
+	if (INDEX_SPARSE * ((uint64_t)thread->heap.tags + 1) > index_entries(thread) && !index_grow(thread))
+		return 0;
+	uint32_t next = thread->heap.tags + 1;
+	struct route **chunk = &thread->routes[next / ROUTES_CHUNK % (HEAP_TAGS_MAX / ROUTES_CHUNK)];
 	if (!*chunk && !(*chunk = meta_take(ROUTES_CHUNK * sizeof(struct route))))
-		return NULL;
+		return 0;
+	uint16_t tag = heap_tag_new(&thread->heap, key);
+	if (!tag)
+		return 0;
 	struct route *route = route_at(thread, tag);
 	route->pool = POOL_NONE;
 	route->class = (uint8_t)class;
 	route->kind = KIND_SHARED;
-	route->site = site_of(pc);
-	struct slot *slot = probe(thread, key);
-	*slot = (struct slot){.key = key, .tag = tag};
-	thread->slots_used++;
-	return slot;
+	route->site = pc == PC_OTHER ? SITE_OTHER : site_of(pc);
+	*probe(thread, key) = tag;
+	return tag;
 }
 
-static struct slot *find_or_add(struct thread *thread, uintptr_t pc, unsigned class)
+static uint16_t find_or_add(struct thread *thread, uintptr_t pc, unsigned class)
 {
 	uint64_t key = route_key(pc, class);
-	if (thread->front.slots != NULL) {
-		struct slot *slot = probe(thread, key);
-		if (slot->key == key)
-			return slot;
-	}
-	/* The last tags are kept for "other", whose pc is 1: no code is there. */
-	if (thread->heap.tags + CLASSES + 1 >= HEAP_TAGS_MAX && pc > 1) {
+	uint16_t tag = *probe(thread, key);
+	if (tag)
+		return tag;
+	/* The last tags are kept for "other". */
+	if (thread->heap.tags + CLASSES + 1 >= HEAP_TAGS_MAX && pc != PC_OTHER) {
 		site_drop();
-		return find_or_add(thread, 1, class);
+		return find_or_add(thread, PC_OTHER, class);
 	}
 	return add(thread, pc, class, key);
 }
 
+struct cache *route_cache(struct thread *thread, uintptr_t pc, unsigned class)
+{
+	uint16_t tag = *probe(thread, route_key(pc, class));
+	return tag ? &thread->heap.caches[tag] : NULL;
+}
+
 struct route *route_of(struct thread *thread, uintptr_t pc, unsigned class)
 {
-	struct slot *slot = find_or_add(thread, pc, class);
-	return slot ? route_at(thread, slot->tag) : NULL;
+	uint16_t tag = find_or_add(thread, pc, class);
+	return tag ? route_at(thread, tag) : NULL;
 }
 
-static void ready_count(struct thread *thread, const struct route *route, int sign)
+/* Sets how many blocks the route's cache may hold. */
+static void set_ready_max(struct thread *thread, uint16_t tag, uint32_t blocks)
 {
-	uint64_t bytes = (uint64_t)route->batch * class_table[route->class].size;
-	thread->ready_bytes += sign > 0 ? bytes : -bytes;
-	if (route->kind == KIND_OWNED)
-		thread->ready_owned_bytes += sign > 0 ? bytes : -bytes;
+	struct route *route = route_at(thread, tag);
+	struct cache *cache = &thread->heap.caches[tag];
+	uint64_t size = class_table[route->class].size, before = route->ready_max * size, after = blocks * size;
+	thread->ready_max += after - before;
+	if (route->pool != POOL_NONE)
+		thread->ready_owned_max += after - before;
+	route->ready_max = blocks;
+	cache->room = (int64_t)blocks - cache->supplied;
 }
 
-static void fold(struct slot *slot, struct route *route)
+/* Doubles the batch, if its class and the budget let it. */
+static void grow_batch(struct thread *thread, uint16_t tag)
 {
-	route->allocs[route->kind] += slot->allocs;
-	route->space[route->kind] += slot->space;
-	slot->allocs = 0;
-	slot->space = 0;
-	route->seen = 0;
+	struct cache *cache = &thread->heap.caches[tag];
+	uint32_t size = class_table[route_at(thread, tag)->class].size;
+	uint32_t batch = cache->batch ? 2u * cache->batch : 1;
+	if (batch > 1 && (batch > BATCH_MAX || batch * size > BATCH_BYTES_MAX))
+		return;
+	uint32_t ready = 2 * batch, before = route_at(thread, tag)->ready_max;
+	if (budget_allows_ready(thread, (size_t)(ready - before) * size))
+		set_ready_max(thread, tag, ready);
+	else if (batch > 1)
+		return;
+	cache->batch = (uint16_t)batch;
 }
 
-static void give_ready(struct thread *thread, struct slot *slot)
+static void empty_cache(struct thread *thread, uint16_t tag)
 {
-	struct route *route = route_at(thread, slot->tag);
-	fold(slot, route);
-	ready_count(thread, route, -1);
-	route->batch = 0;
-	void *list = slot->free;
-	slot->free = NULL;
-	pool_untake(&thread->heap, list);
+	struct cache *cache = &thread->heap.caches[tag];
+	cache_shrink(&thread->heap, cache, 0);
+	cache->batch = 0;
+	set_ready_max(thread, tag, 0);
 }
 
 void routes_settle(struct thread *thread)
 {
-	uint64_t count = slot_count(thread);
-	for (uint64_t i = 0; i < count; i++)
-		if (thread->front.slots[i].key)
-			give_ready(thread, &thread->front.slots[i]);
+	for (uint32_t tag = 1; tag <= thread->heap.tags; tag++)
+		empty_cache(thread, (uint16_t)tag);
 }
 
-static void pool_lost(struct heap *heap, uint16_t tag, unsigned class)
+void route_overflow(struct thread *thread, uint16_t tag)
 {
-	(void)class;
-	struct thread *thread = thread_of(heap);
 	struct route *route = route_at(thread, tag);
-	if (route->kind == KIND_OWNED) { /* the batch in its slot comes from what are now shared slabs */
-		for (uint64_t i = 0; i < slot_count(thread); i++)
-			if (thread->front.slots[i].key && thread->front.slots[i].tag == tag)
-				fold(&thread->front.slots[i], route);
-		ready_count(thread, route, -1);
-		route->kind = KIND_SHARED;
-		ready_count(thread, route, 1);
-	}
-	route->converted = route->allocs[KIND_OWNED] - heap_tally(heap, tag)->frees_owned;
-	route->pool = POOL_NONE;
-	route->retry_at = thread->refills + RETRY_REFILLS;
+	if (route->refilled)
+		grow_batch(thread, tag);
+	route->refilled = 0;
+	cache_shrink(&thread->heap, &thread->heap.caches[tag], route->ready_max / 2);
 }
 
-/* Lists nobody has taken from since the last time go back, and so do pools that have gone cold. */
+static void set_kind(struct thread *thread, uint16_t tag, enum route_kind kind)
+{
+	struct route *route = route_at(thread, tag);
+	const struct cache *cache = &thread->heap.caches[tag];
+	if (route->kind == kind)
+		return;
+	route->allocs[route->kind] = cache->allocs - route->allocs[kind];
+	route->space[route->kind] = cache->space - route->space[kind];
+	route->kind = (uint8_t)kind;
+}
+
+static void set_pool(struct thread *thread, uint16_t tag, uint16_t pool)
+{
+	struct route *route = route_at(thread, tag);
+	uint64_t bytes = (uint64_t)route->ready_max * class_table[route->class].size;
+	if (route->pool != POOL_NONE)
+		thread->ready_owned_max -= bytes;
+	route->pool = pool;
+	if (pool != POOL_NONE)
+		thread->ready_owned_max += bytes;
+}
+
+static void pool_lost(struct heap *heap, uint16_t tag)
+{
+	struct thread *thread = thread_of(heap);
+	set_pool(thread, tag, POOL_NONE);
+	route_at(thread, tag)->retry_at = thread->refills + RETRY_REFILLS;
+}
+
+/* Caches nobody has taken from since the last time are emptied, and pools that have gone cold give back slabs. */
 static void age(struct thread *thread)
 {
-	for (uint64_t i = 0; i < slot_count(thread); i++) {
-		struct slot *slot = &thread->front.slots[i];
-		if (!slot->key || !slot->free)
-			continue;
-		struct route *route = route_at(thread, slot->tag);
-		if (slot->allocs == route->seen)
-			give_ready(thread, slot);
-		else
-			route->seen = slot->allocs;
+	for (uint32_t tag = 1; tag <= thread->heap.tags; tag++) {
+		const struct cache *cache = &thread->heap.caches[tag];
+		struct route *route = route_at(thread, tag);
+		if (cache->free && (uint32_t)cache->allocs == route->seen)
+			empty_cache(thread, (uint16_t)tag);
+		route->seen = (uint32_t)cache->allocs;
 	}
 	heap_age(&thread->heap, pool_lost);
 }
@@ -174,11 +201,11 @@ static void age(struct thread *thread)
 static bool has_earned(const struct thread *thread, const struct route *route, uint16_t tag)
 {
 	const struct class *class = &class_table[route->class];
-	const struct tally *tally = heap_tally(&thread->heap, tag);
-	uint64_t allocs = route->allocs[KIND_SHARED] + route->allocs[KIND_OWNED];
-	uint64_t live = allocs - tally->frees_shared - tally->frees_owned;
-	uint64_t slab_bytes = (uint64_t)class->granules << GRANULE_SHIFT;
-	return live * class->size >= slab_bytes || allocs * class->size >= EARN_SLABS * slab_bytes;
+	const struct cache *cache = &thread->heap.caches[tag];
+	int64_t live = (int64_t)(cache->allocs - cache->frees);
+	if (class->capacity == 1) /* such a slab is nobody else's anyway */
+		return false;
+	return live > 0 && (uint64_t)live * class->size >= (uint64_t)class->granules << GRANULE_SHIFT;
 }
 
 /* One more slab for an owned pool, if caps and budget allow. */
@@ -201,24 +228,25 @@ static bool grow_owned(struct thread *thread, struct pool *pool)
 	return newest;
 }
 
-static uint32_t take_owned(struct thread *thread, struct route *route, uint16_t tag, void **list)
+static uint32_t take_owned(struct thread *thread, uint16_t tag, uint32_t want, void **list)
 {
+	struct route *route = route_at(thread, tag);
+	bool may_ask = (int32_t)(thread->refills - route->retry_at) >= 0;
 	if (route->pool == POOL_NONE) {
-		if (!route_limits.own || (int32_t)(thread->refills - route->retry_at) < 0 ||
-		    thread->heap.owned_pools >= route_limits.owned_max || !has_earned(thread, route, tag))
+		if (!route_limits.own || !may_ask || thread->heap.owned_pools >= route_limits.owned_max ||
+		    !has_earned(thread, route, tag))
 			return 0;
 		struct pool *opened = pool_open(&thread->heap, tag, route->class);
 		if (!opened)
 			return 0;
-		route->pool = opened->index;
+		set_pool(thread, tag, opened->index);
 	}
 	struct pool *pool = pool_at(&thread->heap, route->pool);
-	uint32_t count = pool_take(&thread->heap, pool, tag, UINT32_MAX, list);
-	if (!count && (int32_t)(thread->refills - route->retry_at) >= 0) {
+	uint32_t count = pool_take(&thread->heap, pool, tag, want, list);
+	if (!count && may_ask) {
 		if (grow_owned(thread, pool))
-			count = pool_take(&thread->heap, pool, tag, UINT32_MAX, list);
-		else
-			route->retry_at = thread->refills + RETRY_REFILLS;
+			return pool_take(&thread->heap, pool, tag, want, list);
+		route->retry_at = thread->refills + RETRY_REFILLS;
 	}
 	return count;
 }
@@ -227,62 +255,54 @@ static uint32_t take_owned(struct thread *thread, struct route *route, uint16_t 
 static uint16_t translate(struct heap *heap, struct heap *from, uint16_t tag)
 {
 	const struct route *old = route_at(thread_of(from), tag);
-	struct thread *thread = thread_of(heap);
-	uintptr_t pc = old->site == SITE_OTHER ? 1 : site_pc(old->site);
-	struct slot *slot = find_or_add(thread, pc, old->class);
-	return slot ? (uint16_t)slot->tag : 0;
+	return find_or_add(thread_of(heap), old->site == SITE_OTHER ? PC_OTHER : site_pc(old->site), old->class);
 }
 
-static uint32_t take_shared(struct thread *thread, struct route *route, uint16_t tag, void **list,
-                            enum ledger_reason *why)
+static uint32_t take_shared(struct thread *thread, uint16_t tag, uint32_t want, void **list, enum ledger_reason *why)
 {
-	size_t size = class_table[route->class].size;
-	uint32_t most = BATCH_BYTES_MAX / size ? (uint32_t)(BATCH_BYTES_MAX / size) : 1;
-	if (most > BATCH_MAX)
-		most = BATCH_MAX;
-	uint32_t want = route->batch ? 2u * route->batch : 1;
-	want = budget_batch(thread, want < most ? want : most, size);
-	struct pool *pool = &thread->heap.shared[route->class];
+	static const enum ledger_reason reasons[] = {
+	        [RANGE_CAPACITY] = REASON_CAPACITY, [RANGE_FULL] = REASON_RANGE, [RANGE_NO_MEMORY] = REASON_MEMORY};
+	unsigned class = route_at(thread, tag)->class;
+	struct pool *pool = &thread->heap.shared[class];
 	uint32_t count = pool_take(&thread->heap, pool, tag, want, list);
-	if (!count && heap_claim(&thread->heap, route->class, translate))
+	if (!count && heap_claim(&thread->heap, class, translate))
 		count = pool_take(&thread->heap, pool, tag, want, list);
 	if (count)
 		return count;
-	switch (pool_grow(&thread->heap, pool)) {
-	case RANGE_OK:
+	enum range_refusal refusal = pool_grow(&thread->heap, pool);
+	if (refusal == RANGE_OK)
 		return pool_take(&thread->heap, pool, tag, want, list);
-	case RANGE_CAPACITY:
-		*why = REASON_CAPACITY;
-		return 0;
-	case RANGE_FULL:
-		*why = REASON_RANGE;
-		return 0;
-	default:
-		*why = REASON_MEMORY;
-		return 0;
+	*why = reasons[refusal];
+	return 0;
+}
+
+static void note_peak(struct thread *thread)
+{
+	int64_t live = (int64_t)thread->heap.used_bytes;
+	if (live - thread->live_noted >= PEAK_STEP_BYTES || thread->live_noted - live >= PEAK_STEP_BYTES) {
+		peak_note(live - thread->live_noted);
+		thread->live_noted = live;
 	}
 }
 
-static bool refill(struct thread *thread, struct slot *slot, struct route *route, enum ledger_reason *why)
+static bool refill(struct thread *thread, uint16_t tag, enum ledger_reason *why)
 {
-	uint16_t tag = (uint16_t)slot->tag;
-	uint64_t key = slot->key;
 	void *list = NULL;
-	fold(slot, route);
-	ready_count(thread, route, -1);
 	enum route_kind kind = KIND_OWNED;
-	uint32_t batch = route->batch;
-	route->batch = 0;
-	uint32_t count = take_owned(thread, route, tag, &list);
+	grow_batch(thread, tag);
+	uint32_t want = thread->heap.caches[tag].batch;
+	uint32_t count = take_owned(thread, tag, want, &list);
 	if (!count) {
 		kind = KIND_SHARED;
-		route->batch = (uint16_t)batch;
-		count = take_shared(thread, route, tag, &list, why);
+		count = take_shared(thread, tag, want, &list, why);
 	}
-	route->kind = (uint8_t)kind;
-	route->batch = (uint16_t)count;
-	ready_count(thread, route, 1);
-	probe(thread, key)->free = list; /* heap_claim may have added routes and so moved the table */
+	struct cache *cache = &thread->heap.caches[tag]; /* only now: heap_claim may have added tags and so moved it */
+	set_kind(thread, tag, kind);
+	cache->free = list;
+	cache->supplied += count;
+	cache->room -= count;
+	route_at(thread, tag)->refilled = 1;
+	note_peak(thread);
 	return count != 0;
 }
 
@@ -292,21 +312,8 @@ void *route_refill(struct thread *thread, uintptr_t pc, unsigned class, size_t s
 	heap_drain(&thread->heap);
 	if (++thread->refills % AGE_REFILLS == 0)
 		age(thread);
-	struct slot *slot = find_or_add(thread, pc, class);
-	if (!slot)
+	uint16_t tag = find_or_add(thread, pc, class);
+	if (!tag || (!thread->heap.caches[tag].free && !refill(thread, tag, why)))
 		return NULL;
-	uint64_t key = slot->key; /* not always that of (pc, class): it may be "other" */
-	if (!slot->free && !refill(thread, slot, route_at(thread, slot->tag), why))
-		return NULL;
-	int64_t live = (int64_t)(thread->heap.live_bytes - thread->ready_bytes);
-	if (live - thread->live_noted >= PEAK_STEP_BYTES || thread->live_noted - live >= PEAK_STEP_BYTES) {
-		peak_note(live - thread->live_noted);
-		thread->live_noted = live;
-	}
-	slot = probe(thread, key);
-	void *block = slot->free;
-	slot->free = *(void **)block;
-	slot->space += size;
-	slot->allocs++;
-	return block;
+	return cache_take(&thread->heap.caches[tag], size);
 }

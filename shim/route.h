@@ -1,8 +1,9 @@
 /* route.h: for each (return address, class) of a thread, which pool serves it.
  *
- * Every route begins with the shared pool of its class, and with one block at a time; its batches double as it goes on.
- * It earns a pool of its own when it has about a slab of live bytes, or has asked for several slabs' worth, and the
- * budget allows (budget.h). It loses it when the pool is mostly empty and nobody asks (heap_age).
+ * A route is the cold half of a tag; the hot half is its cache (pools/cache.h). Every route begins with the shared pool
+ * of its class, and with one block at a time; its batches double as it goes on, and with them what its cache may hold.
+ * It earns a pool of its own when it has about a slab of live bytes and the budget allows (budget.h), and loses it when
+ * the pool is mostly empty and nobody asks (heap_age).
  */
 #ifndef SLUICE_ROUTE_H
 #define SLUICE_ROUTE_H
@@ -10,23 +11,26 @@
 #include "analytics/ledger.h"
 #include "thread.h"
 
+#define PC_OTHER ((uintptr_t)1) /* stands for all sites without a route of their own; no code is there */
+
 /* Counters by where the blocks came from. */
 enum route_kind { KIND_OWNED, KIND_SHARED, ROUTE_KINDS };
 
 struct route {
-	uint64_t allocs[ROUTE_KINDS]; /* folded from the slot */
+	uint64_t allocs[ROUTE_KINDS]; /* of the cache's allocs, those before the last change of kind */
 	uint64_t space[ROUTE_KINDS];
 	uint64_t reallocs;       /* of blocks of the site into or within this class */
 	uint64_t realloc_allocs; /* of those in place: each counts as one alloc and one free */
 	uint64_t realloc_space;  /* bytes requested by those in place */
-	uint64_t converted;      /* blocks alive when their owned slabs became shared ones */
+	uint64_t owned_used;     /* publish.c's: used blocks of owned slabs, summed up while it runs */
 	uint32_t retry_at;       /* thread's refill number before which ownership is not asked for again */
-	uint32_t seen;           /* slot's allocs when route_age last looked */
+	uint32_t seen;           /* low half of the cache's allocs when route_age last looked */
+	uint32_t ready_max;      /* blocks the cache may hold */
 	uint16_t site;
-	uint16_t pool;  /* index of its owned pool, or POOL_NONE */
-	uint16_t batch; /* blocks last handed to the slot */
+	uint16_t pool; /* index of its owned pool, or POOL_NONE */
 	uint8_t class;
-	uint8_t kind; /* of the batch in the slot */
+	uint8_t kind;     /* of the last batch */
+	uint8_t refilled; /* since the cache last overflowed */
 };
 
 /* Options, set once by the process's start. */
@@ -42,14 +46,20 @@ static inline struct route *route_at(const struct thread *thread, uint32_t tag)
 	return &thread->routes[tag / ROUTES_CHUNK][tag % ROUTES_CHUNK];
 }
 
-/* A block of the class for `size` bytes asked for at `pc`, when slot_take had none. NULL: *why says what to count the
+/* A block of the class for `size` bytes asked for at `pc`, when thread_take had none. NULL: *why says what to count the
  * fallback for. */
 void *route_refill(struct thread *thread, uintptr_t pc, unsigned class, size_t size, enum ledger_reason *why);
+
+/* The cache of (pc, class) on this thread if there is one; any thread_self will do. */
+struct cache *route_cache(struct thread *thread, uintptr_t pc, unsigned class);
 
 /* The route of (pc, class) on this thread, made if need be; NULL: no memory. */
 struct route *route_of(struct thread *thread, uintptr_t pc, unsigned class);
 
-/* Gives every block the slots hold ready back to the pools; the thread is about to go. */
+/* cache_give said that the cache of `tag` holds too much. */
+void route_overflow(struct thread *thread, uint16_t tag);
+
+/* Gives every block the caches hold ready back to the pools; the thread is about to go. */
 void routes_settle(struct thread *thread);
 
 #endif

@@ -16,17 +16,27 @@
 #include <errno.h>
 #include <pthread.h>
 
-static struct slot no_slot; /* key 0 never matches */
-static struct front none = {&no_slot, 0}, again = {&no_slot, 0}, late = {&no_slot, 0};
+/* As much of struct thread as the fast path reads. The key 0 of its only cache never matches. */
+struct sentinel {
+	struct front front;
+	struct cache *caches;
+};
+
+_Static_assert(offsetof(struct sentinel, caches) == offsetof(struct thread, heap.caches), "the same to the fast path");
+
+static struct cache no_cache;
+static uint16_t no_tag;
+static struct sentinel none = {{&no_tag, 0}, &no_cache}, again = {{&no_tag, 0}, &no_cache},
+                       late = {{&no_tag, 0}, &no_cache};
 
 __thread struct thread *thread_self __attribute__((tls_model("initial-exec"))) = (struct thread *)&none;
 
 static pthread_key_t key;
 static bool key_made;
 
-static bool is_front(const struct thread *thread, const struct front *front)
+static bool is(const struct thread *thread, const struct sentinel *sentinel)
 {
-	return thread == (const struct thread *)front;
+	return thread == (const struct thread *)sentinel;
 }
 
 static void leave(void *times)
@@ -51,7 +61,7 @@ void threads_init(void)
 struct thread *thread_if_any(void)
 {
 	struct thread *thread = thread_self;
-	bool real = !is_front(thread, &none) && !is_front(thread, &again) && !is_front(thread, &late);
+	bool real = !is(thread, &none) && !is(thread, &again) && !is(thread, &late);
 	return real ? thread : NULL;
 }
 
@@ -60,19 +70,20 @@ static struct thread *make(void)
 	struct thread *thread = meta_take(sizeof(*thread));
 	if (!thread)
 		return NULL;
-	thread->front = none;
-	thread->front.slots = NULL;
-	heap_init(&thread->heap);
-	return thread;
+	thread->front = none.front;
+	if (heap_init(&thread->heap))
+		return thread;
+	meta_give(thread, sizeof(*thread));
+	return NULL;
 }
 
 struct thread *thread_get(void)
 {
 	struct thread *thread = thread_if_any();
-	if (thread || is_front(thread_self, &late) || !process_start())
+	if (thread || is(thread_self, &late) || !process_start())
 		return thread;
 	int saved = errno;
-	void *times = is_front(thread_self, &again) ? (void *)2 : (void *)1;
+	void *times = is(thread_self, &again) ? (void *)2 : (void *)1;
 	struct heap *heap = heap_adopt();
 	thread = heap ? thread_of(heap) : make();
 	if (thread) {

@@ -1,16 +1,12 @@
 /* thread.h: what one thread of the program knows, and the fast path over it.
  *
- * A slot is a route's hot half: the blocks ready for one (return address, class) and what has been asked for since the
- * last refill. Slots lie in an open-addressed table that doubles when it is half full; a slot's tag names the cold half,
- * struct route, which stays where it is. One allocation reads one slot and one block:
+ * The index maps the hash of (return address, class) to a tag, the tag is a cache of the thread's heap, and the cache
+ * knows the key it is for: so a collision is seen, and one allocation reads an index entry, a cache and a block:
  *
- *   thread_self ─► slots[hash(pc, class)] ─► free block ─► next free block
- *
- * Exactness: `allocs` and `space` are folded into the route when the list is refilled, so they stay small, and nothing
- * is counted anywhere else on the way. What is freed is counted in the slab (see pools/slab.h).
+ *   thread_self ─► index[hash(pc, class)] ─► caches[tag] ─► free block ─► next free block
  *
  * thread_self is the library's only thread-local variable. Until a thread has a heap it points at a front whose single
- * slot never matches, so the fast path needs no test for it.
+ * cache never matches, so the fast path needs no test for it.
  */
 #ifndef SLUICE_THREAD_H
 #define SLUICE_THREAD_H
@@ -20,19 +16,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct slot {
-	uint64_t key;    /* route_key; 0: empty */
-	void *free;      /* blocks ready, linked by their first word */
-	uint64_t space;  /* bytes requested since the last fold */
-	uint32_t allocs; /* blocks taken since the last fold */
-	uint32_t tag;    /* of struct route */
-};
-
-_Static_assert(sizeof(struct slot) == 32, "two slots a cache line");
-
 struct front {
-	struct slot *slots;
-	uint64_t mask; /* (number of slots - 1) * sizeof(struct slot) */
+	uint16_t *index; /* tags, open addressing; 0: empty */
+	uint64_t mask;   /* (number of entries - 1) * sizeof(uint16_t): an even offset */
 };
 
 struct route; /* route.h */
@@ -41,13 +27,12 @@ enum { ROUTES_CHUNK = 64 };
 
 struct thread {
 	struct front front;
-	struct heap heap;
-	uint32_t slots_used;
+	struct heap heap; /* begins with the caches: front and caches are what a sentinel has too (thread.c) */
 	uint32_t refills;
-	uint64_t ready_bytes;       /* blocks in the slots' lists, as handed over */
-	uint64_t ready_owned_bytes; /* those of owned pools */
-	int64_t live_noted;         /* live bytes last told to peak.h */
-	uint32_t ledger_thread;     /* its record in the ledger */
+	uint32_t ledger_thread;      /* its record in the ledger */
+	uint64_t ready_max;          /* bytes all caches may hold ready */
+	uint64_t ready_owned_max;    /* of those, the caches whose route owns a pool */
+	int64_t live_noted;          /* live bytes last told to peak.h */
 	uint64_t base_objects, base_space; /* the heap's totals when this thread took it over */
 	struct route *routes[HEAP_TAGS_MAX / ROUTES_CHUNK];
 };
@@ -76,23 +61,24 @@ static inline uint64_t route_key(uintptr_t pc, unsigned class)
 	return (uint64_t)pc << 7 | class; /* CLASSES < 128; user addresses have at most 57 bits */
 }
 
-static inline struct slot *slot_home(const struct front *front, uint64_t key)
+static inline uintptr_t key_pc(uint64_t key)
 {
-	/* 2^64 / golden ratio; the product's upper bits depend on all of the key's (Knuth, TAOCP 3, 6.4). */
-	return (struct slot *)((char *)front->slots + ((key * UINT64_C(0x9E3779B97F4A7C15) >> 44) & front->mask));
+	return key >> 7;
 }
 
-/* A block for `size` bytes out of the slot the key hashes to; NULL: route_refill must look closer. */
-static inline void *slot_take(struct thread *thread, uint64_t key, size_t size)
+/* The classes of one pc lie side by side, so they never collide with each other; pcs are spread by the golden ratio
+ * (Knuth, TAOCP 3, 6.4). */
+static inline uint16_t *index_home(const struct front *front, uint64_t key)
 {
-	struct slot *slot = slot_home(&thread->front, key);
-	void *block = slot->free;
-	if (__builtin_expect(slot->key != key || !block, 0))
-		return NULL;
-	slot->free = *(void **)block;
-	slot->space += size;
-	slot->allocs++;
-	return block;
+	uint64_t spread = (key >> 7) * UINT64_C(0x9E3779B97F4A7C15) >> 44;
+	return (uint16_t *)((char *)front->index + ((spread + 2 * (key & 127)) & front->mask));
+}
+
+/* A block for `size` bytes from the cache the key hashes to; NULL: route_refill must look closer. */
+static inline void *thread_take(struct thread *thread, uint64_t key, size_t size)
+{
+	struct cache *cache = &thread->heap.caches[*index_home(&thread->front, key)];
+	return __builtin_expect(cache->key == key, 1) ? cache_take(cache, size) : NULL;
 }
 
 #endif
