@@ -1,7 +1,7 @@
 # sluice: `make demo` to see it, `make test` to check it, `make help` for the rest.
 #
 # Sources of the product are listed one by one, sorted; `make check` fails when a file is missing from its list. Tests
-# are found by name instead (tests/README.md has the convention), so that none can be forgotten. A variant is built
+# are found by name instead (scripts/README.md has the convention), so that none can be forgotten. A variant is built
 # whole in a folder of its own: V=debug goes to build/debug/, the release to build/ itself. Any change of compiler or
 # flags rebuilds what it concerns, through the file `flags` that every object depends on.
 VERSION := $(shell sed -n 's/^\#define SLUICE_VERSION "\(.*\)"/\1/p' analytics/version.h)
@@ -15,9 +15,13 @@ ifeq ($(origin CXX),default)
 CXX := $(if $(findstring clang,$(CC)),clang++,g++)
 endif
 
-POOLS     := $(sort $(wildcard pools/*.c))
-SHIM      := $(sort $(wildcard shim/*.c))
-ANALYTICS := $(sort $(wildcard analytics/*.c))
+POOLS     := $(patsubst %,pools/%.c,classes heap lock meta os pool range walk)
+SHIM      := $(patsubst %,shim/%.c,allocate budget conf early fallback inert interpose_cxx interpose_cxx_bound \
+             interpose_exit interpose_jemalloc interpose_malloc interpose_stats module process publish report route \
+             site symbols thread)
+ANALYTICS := $(patsubst %,analytics/%.c,cmd_doctor cmd_help cmd_report cmd_run command elf_inspect flags forecast \
+             human_units json_out main memory message names nearest optionset program_find render report_load \
+             report_rows report_sections report_view rows_json run_child run_report table terminal)
 # Files of shim/ that define public symbols: they go into the library only, never into a test.
 INTERPOSE := $(filter shim/interpose%,$(SHIM))
 # Files of analytics/ that the library carries too: they allocate nothing and use no stdio.
@@ -39,8 +43,9 @@ MODE    := $(or $(MODE_$(V)),$(error V=$(V): no such variant; one of release deb
 CPPFLAGS_ALL := -I. -D_GNU_SOURCE= -DSLUICE_VERSION='"$(VERSION)"' $(CPPFLAGS)
 CFLAGS_ALL   := -std=c11 $(MODE) -g -pthread -fPIC -fvisibility=hidden -fno-semantic-interposition \
                 -ftls-model=initial-exec -fno-plt $(WARN) $(CFLAGS)
-# The compiler must not turn our own calls of malloc and free into what it knows of them.
-$(O)/obj/shim/%.o: CFLAGS_DIR := -fno-builtin-malloc -fno-builtin-calloc -fno-builtin-realloc -fno-builtin-free -fno-tree-slp-vectorize
+# In shim/ the compiler must not turn our own calls of malloc and free into what it knows of them.
+CFLAGS_SHIM := $(addprefix -fno-builtin-,malloc calloc realloc free) -fno-tree-slp-vectorize
+$(O)/obj/shim/%.o: CFLAGS_DIR := $(CFLAGS_SHIM)
 # Bound at load (`now`): a lazy binding could enter the linker, and so malloc, from inside malloc. Never unloaded.
 LDFLAGS_SO := -shared -Wl,-soname,libsluice.so -Wl,--version-script=shim/sluice.map -Wl,-z,defs -Wl,-z,now \
               -Wl,-z,relro -Wl,-z,nodelete -Wl,--as-needed -static-libgcc
@@ -53,8 +58,7 @@ CORE_OBJ    := $(call obj,$(POOLS) $(filter-out $(INTERPOSE),$(SHIM)) $(filter-o
                $(O)/jemalloc.o
 UNIT_BIN    := $(patsubst tests/unit/%.c,$(O)/tests/%,$(UNITS))
 DRIVER_BIN  := $(patsubst %.c,$(O)/%,$(DRIVERS))
-victim       = $(patsubst lib_%,$(O)/tests/victims/lib%.so,$(patsubst victim_%,$(O)/tests/victims/%,$(notdir $(basename $(1)))))
-VICTIM_BIN  := $(foreach v,$(VICTIMS),$(call victim,$(v)))
+VICTIM_BIN  := $(addprefix $(O)/tests/victims/,$(patsubst victim_%,%,$(patsubst lib_%,lib%.so,$(notdir $(basename $(VICTIMS))))))
 # A sanitizer has its own malloc, so there only what links objects is tested.
 TEST_BIN    := $(UNIT_BIN) $(if $(filter asan tsan,$(V)),,$(DRIVER_BIN) $(VICTIM_BIN))
 PRODUCT     := $(O)/sluice $(if $(filter asan tsan,$(V)),,$(O)/libsluice.so)
@@ -75,7 +79,7 @@ debug audit asan tsan:
 	@$(MAKE) $J V=$@ all
 
 # --- objects --------------------------------------------------------------------------------------------------------
-FLAGS_NOW := $(CC) $(CXX) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS)
+FLAGS_NOW := $(CC) $(CXX) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(CFLAGS_SHIM) $(LDFLAGS)
 $(O)/flags: FORCE
 	@mkdir -p $(@D) && echo '$(subst ','\'',$(FLAGS_NOW))' | cmp -s - $@ || echo '$(subst ','\'',$(FLAGS_NOW))' >$@
 $(O)/obj/%.o: %.c $(O)/flags
