@@ -156,8 +156,10 @@ void heap_free_remote(struct slab *slab, void *block)
 		heap = heap_of(slab);
 		pending_push(heap, slab);
 	}
-	/* If its owner is gone and this was the last used block, nobody else would ever look. */
-	if (atomic_load(&heap->state) == HEAP_ABANDONED && fresh >> 32 >= slab->used && heap_borrow(heap))
+	/* If its owner is gone and this was the last used block, nobody else would ever look; and if the slab was claimed
+	 * from that heap while we queued it there, its new owner would not either. */
+	if (atomic_load(&heap->state) == HEAP_ABANDONED && (fresh >> 32 >= slab->used || heap_of(slab) != heap) &&
+	    heap_borrow(heap))
 		heap_return(heap);
 }
 

@@ -56,8 +56,8 @@ struct heap {
 	struct heap *next;        /* all heaps, newest first */
 	struct heap *abandoned_next;
 	uint64_t used_bytes;       /* used blocks of all slabs: alive and cached */
-	uint64_t owned_bytes;      /* owned slabs */
-	uint64_t owned_used_bytes; /* used blocks of owned slabs */
+	uint64_t owned_bytes;      /* slabs that are or were owned (slab->budgeted) */
+	uint64_t owned_used_bytes; /* their used blocks */
 	struct pool shared[CLASSES];
 	struct pool *owned[HEAP_OWNED_MAX / HEAP_OWNED_CHUNK];
 };

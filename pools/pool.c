@@ -115,11 +115,9 @@ void pool_detach(struct heap *heap, struct pool *pool, struct slab *slab)
 	unlist(pool, slab);
 	pool->slabs--;
 	heap->used_bytes -= used_bytes(slab);
-	if (!pool->shared) {
+	if (slab->budgeted) {
 		heap->owned_bytes -= slab_bytes(slab);
 		heap->owned_used_bytes -= used_bytes(slab);
-		if (slab->charged)
-			slab_discharge(slab);
 	}
 }
 
@@ -129,7 +127,8 @@ void pool_attach(struct heap *heap, struct pool *pool, struct slab *slab)
 	slab->tag = pool->tag;
 	pool->slabs++;
 	heap->used_bytes += used_bytes(slab);
-	if (!pool->shared) {
+	slab->budgeted |= !pool->shared;
+	if (slab->budgeted) {
 		heap->owned_bytes += slab_bytes(slab);
 		heap->owned_used_bytes += used_bytes(slab);
 	}
@@ -140,6 +139,8 @@ void pool_attach(struct heap *heap, struct pool *pool, struct slab *slab)
 static void retire(struct heap *heap, struct pool *pool, struct slab *slab)
 {
 	pool_detach(heap, pool, slab);
+	if (slab->charged)
+		slab_discharge(slab);
 	if (slab->tags)
 		meta_give(slab->tags, class_table[slab->class].capacity * sizeof(uint16_t));
 	range_give(slab);
@@ -158,7 +159,7 @@ static void block_back(struct heap *heap, struct slab *slab, void *block)
 	slab->free = block;
 	slab->used--;
 	heap->used_bytes -= size;
-	if (!slab->tags)
+	if (slab->budgeted)
 		heap->owned_used_bytes -= size;
 }
 
@@ -259,10 +260,10 @@ uint32_t pool_take(struct heap *heap, struct pool *pool, uint16_t tag, uint32_t 
 			uint64_t bytes = (uint64_t)count * class_table[slab->class].size;
 			slab->used += (uint16_t)count;
 			heap->used_bytes += bytes;
+			if (slab->budgeted)
+				heap->owned_used_bytes += bytes;
 			if (slab->tags)
 				tag_blocks(slab, tag, *list);
-			else
-				heap->owned_used_bytes += bytes;
 			return count;
 		}
 		unlist(pool, slab);

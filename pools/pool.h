@@ -30,7 +30,8 @@ enum range_refusal pool_grow(struct heap *heap, struct pool *pool);
 /* The block a slab's carving starts with; it goes on in address order and around. */
 uint32_t slab_first_block(const struct slab *slab);
 
-/* Turns an owned pool's slabs into shared ones and closes it. false: no memory for the tags, the rest stays. */
+/* Turns an owned pool's slabs into shared ones and closes it. false: no memory for the tags, the rest stays. In the
+ * heap's books they stay owned, so that what a site left behind keeps being held against the next one's. */
 bool pool_share(struct heap *heap, struct pool *pool);
 
 /* Gives back every slab that has no used block. */
@@ -40,7 +41,7 @@ void pool_shed(struct heap *heap, struct pool *pool);
 void pool_detach(struct heap *heap, struct pool *pool, struct slab *slab);
 void pool_attach(struct heap *heap, struct pool *pool, struct slab *slab);
 
-/* Called before an owned slab's memory goes or changes hands, so that shim's budget can take its charge back. */
+/* Called before the memory of a slab with a charge goes, so that shim's budget can take its charge back. */
 extern void (*slab_discharge)(struct slab *slab);
 
 #endif

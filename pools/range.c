@@ -27,7 +27,8 @@ enum {
 	RUN_MAX = CLASS_SLAB_GRANULES_MAX,
 	STEP_MIN = 64,      /* granules made accessible at a time: 1 MiB, whose records are one page */
 	STEP_MAX = 16 * 64, /* 16 MiB: under mlockall(MCL_FUTURE) a step is resident at once */
-	PURGE_RUN_MAX = 4096
+	PURGE_RUN_MAX = 4096,
+	REFUSED_MS = 100
 };
 
 static struct {
@@ -42,7 +43,8 @@ static struct {
 	uint32_t purging;           /* runs that are off all maps while the kernel purges them */
 	uint32_t hint[RUN_MAX + 1]; /* no free run of that length starts in a word below */
 	int64_t decay_ms;
-	uint64_t tick_at; /* ms */
+	uint64_t tick_at;    /* ms */
+	uint64_t refused_at; /* ms; 0: the kernel's last word was yes */
 	size_t purged;
 } state;
 
@@ -124,6 +126,13 @@ void range_decay_set(int64_t decay_ms)
 	state.decay_ms = decay_ms;
 }
 
+/* A program at its memory limit allocates on, from the fallback: the kernel is not asked again for every block. */
+static enum range_refusal refused_locked(void)
+{
+	state.refused_at = os_now_ms();
+	return RANGE_NO_MEMORY;
+}
+
 static enum range_refusal grow_locked(uint32_t granules)
 {
 	uint32_t step = state.top / 8 & ~(uint32_t)(STEP_MIN - 1);
@@ -134,9 +143,12 @@ static enum range_refusal grow_locked(uint32_t granules)
 		step = state.total - state.top;
 	if (step < granules)
 		return RANGE_FULL;
+	if (state.refused_at && os_now_ms() - state.refused_at < REFUSED_MS)
+		return RANGE_NO_MEMORY;
 	if (!os_commit(range.base + ((size_t)state.top << GRANULE_SHIFT), (size_t)step << GRANULE_SHIFT) ||
 	    !os_commit(range.slabs + state.top, step * sizeof(struct slab)))
-		return RANGE_NO_MEMORY;
+		return refused_locked();
+	state.refused_at = 0;
 	bits_set(state.free, state.top, step, true);
 	state.top += step;
 	return RANGE_OK;

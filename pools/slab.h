@@ -58,7 +58,7 @@ struct slab {
 	uint16_t used;   /* blocks handed out */
 	uint16_t carved; /* blocks ever handed out: the rest of the slab is untouched */
 	uint32_t inverse; /* of the class: block index = offset * inverse >> 32 */
-	uint32_t spare;   /* keeps the record at one cache line */
+	bool budgeted;    /* counts as owned in its heap's books: it is, or it was when it was filled */
 };
 
 _Static_assert(sizeof(struct slab) == 64, "one cache line a granule");

@@ -167,6 +167,19 @@ static const char *walk_cache(const struct heap *heap, uint16_t tag, uint64_t *c
 	return NULL;
 }
 
+/* What the books should say of slabs that are or were owned. */
+static void add_budgeted(const struct heap *heap, uint64_t *bytes, uint64_t *used)
+{
+	uint32_t granules = range_usage().granules;
+	for (uint32_t i = 0; i < granules; i++) {
+		const struct slab *slab = &range.slabs[i];
+		if (slab_state(slab) == SLAB_NONE || slab_state(slab) == SLAB_REST || owner_of(slab) != heap || !slab->budgeted)
+			continue;
+		*bytes += (uint64_t)slab->granules << GRANULE_SHIFT;
+		*used += (uint64_t)slab->used * class_table[slab->class].size;
+	}
+}
+
 static const char *walk_heap(const struct heap *heap, struct walk *seen, uint64_t *listed)
 {
 	uint64_t live = 0, owned_live = 0, owned_bytes = 0;
@@ -180,12 +193,9 @@ static const char *walk_heap(const struct heap *heap, struct walk *seen, uint64_
 		RULE(!wrong, wrong);
 		live += pool_live;
 		*listed += pool->slabs;
-		if (!pool->shared) {
-			open++;
-			owned_live += pool_live;
-			owned_bytes += (uint64_t)pool->slabs * class_table[pool->class].granules << GRANULE_SHIFT;
-		}
+		open += !pool->shared;
 	}
+	add_budgeted(heap, &owned_bytes, &owned_live);
 	for (uint32_t tag = 1; tag <= heap->tags; tag++) {
 		const char *wrong = walk_cache(heap, (uint16_t)tag, &seen->cached);
 		RULE(!wrong, wrong);

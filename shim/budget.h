@@ -3,7 +3,9 @@
  * An owned slab is refused when, with it, the owned slabs' unused bytes S would pass  L/8 + allowance,  where L is the
  * thread's live small bytes and the allowance (256 KiB by default) is shared by all threads of the process. Since slabs
  * are only ever added under that condition, the owned slabs' total is at most (1 + 1/8) x L_max + allowance, whatever
- * the program does afterwards: bytes that become unused later were live when they were counted.
+ * the program does afterwards: bytes that become unused later were live when they were counted. L and L_max are each
+ * heap's own, so with several threads the bound is the sum of theirs, plus the allowance once. A slab that its site lost
+ * counts on until it is empty.
  */
 #ifndef SLUICE_BUDGET_H
 #define SLUICE_BUDGET_H

@@ -82,10 +82,8 @@ SLUICE_API int malloc_trim(size_t pad)
 
 SLUICE_API int malloc_info(int options, FILE *out)
 {
-	if (options != 0) {
-		errno = EINVAL;
-		return -1;
-	}
+	if (options != 0)
+		return EINVAL;
 	struct mallinfo2 info = mallinfo2();
 	fprintf(out,
 	        "<malloc version=\"sluice-1\">\n<total type=\"inuse\" size=\"%zu\"/>\n<total type=\"rest\" size=\"%zu\"/>\n"

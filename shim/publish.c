@@ -104,8 +104,23 @@ static void split_alive(struct ledger_header *l, const struct cache *cache, cons
 	l->routes[ROUTE_SHARED].inuse_space += (uint64_t)(alive - owned) * size;
 }
 
-static void sum_route(struct ledger_header *l, const struct cache *cache, const struct route *route)
+/* A running thread may go on counting, so every counter is read once, and frees before allocs: then no block is freed
+ * that was not allocated, and all sums are made of the same numbers. */
+static struct cache snapshot(const volatile struct cache *cache)
 {
+	struct cache copy = {.frees = cache->frees};
+	atomic_thread_fence(memory_order_acquire);
+	copy.allocs = cache->allocs;
+	copy.space = cache->space;
+	copy.supplied = cache->supplied;
+	copy.remote = cache->remote;
+	return copy;
+}
+
+static void sum_route(struct ledger_header *l, const struct cache *live, const struct route *live_route)
+{
+	const struct cache copy = snapshot(live), *cache = &copy;
+	const struct route route_copy = *live_route, *route = &route_copy;
 	struct ledger_site *record = &ledger_sites(l)[route->site];
 	enum route_kind now = route->kind, other = now == KIND_OWNED ? KIND_SHARED : KIND_OWNED;
 	uint64_t allocs = cache->allocs - route->allocs[other] + route->realloc_allocs;
@@ -306,10 +321,12 @@ void publish_thread_begin(struct thread *thread)
 	lock_take(&threads_lock);
 	uint32_t number = l->threads_count < LEDGER_THREADS_MAX ? l->threads_count : LEDGER_THREADS_MAX - 1;
 	struct ledger_thread *record = &ledger_threads(l)[number];
-	if (l->threads_count < LEDGER_THREADS_MAX)
+	if (l->threads_count < LEDGER_THREADS_MAX) {
 		*record = (struct ledger_thread){.tid = (uint64_t)syscall(SYS_gettid), .start_unix_ns = now_ns(CLOCK_REALTIME)};
-	else
+		prctl(PR_GET_NAME, record->name, 0, 0, 0); /* not at the end: a seccomp filter may be up by then */
+	} else {
 		dropped_threads++;
+	}
 	if (number == LEDGER_THREADS_MAX - 1)
 		strcpy(record->name, "(others)");
 	l->threads_count = number + 1;
@@ -338,10 +355,8 @@ void publish_thread_end(struct thread *thread)
 	lock_take(&threads_lock);
 	struct ledger_thread *record = &ledger_threads(l)[thread->ledger_thread];
 	thread_record(thread, record);
-	if (thread->ledger_thread < LEDGER_THREADS_MAX - 1) {
+	if (thread->ledger_thread < LEDGER_THREADS_MAX - 1)
 		record->end_unix_ns = now_ns(CLOCK_REALTIME);
-		prctl(PR_GET_NAME, record->name, 0, 0, 0);
-	}
 	lock_drop(&threads_lock);
 }
 
@@ -355,10 +370,7 @@ static void sum_threads(struct ledger_header *l)
 		struct thread *thread = thread_of(heap);
 		if (thread->ledger_thread < LEDGER_THREADS_MAX - 1)
 			thread_record(thread, &ledger_threads(l)[thread->ledger_thread]);
-		if (thread == mine)
-			prctl(PR_GET_NAME, ledger_threads(l)[thread->ledger_thread].name, 0, 0, 0);
-		else
-			l->quality.live_threads++;
+		l->quality.live_threads += thread != mine;
 	}
 }
 
@@ -425,6 +437,29 @@ static void fill_memory(struct ledger_header *l)
 	memory->peak_resident = getrusage(RUSAGE_SELF, &self) ? 0 : (uint64_t)self.ru_maxrss * 1024;
 }
 
+/* Running threads move blocks from one place to another while we sum up, so a place may look as if it had less than
+ * nothing. The report says then that threads were running (quality.live_threads). */
+static void clip(struct ledger_tally *tally)
+{
+	if ((int64_t)tally->inuse_objects < 0)
+		tally->inuse_objects = 0;
+	if ((int64_t)tally->inuse_space < 0)
+		tally->inuse_space = 0;
+	tally->free_objects = tally->inherited_objects + tally->alloc_objects - tally->inuse_objects;
+}
+
+static void clip_all(struct ledger_header *l)
+{
+	if (!l->quality.live_threads)
+		return;
+	for (uint32_t i = 0; i < l->sites_count; i++)
+		clip(&ledger_sites(l)[i].tally);
+	for (unsigned c = 0; c < CLASSES; c++)
+		clip(&ledger_classes(l)[c].tally);
+	for (int r = 0; r < LEDGER_ROUTES; r++)
+		clip(&l->routes[r]);
+}
+
 /* Blocks change sides without being freed, so a route's frees are what is missing from its equation. */
 static void settle_routes(struct ledger_header *l)
 {
@@ -444,10 +479,11 @@ const struct ledger_header *publish(enum ledger_end end)
 	take_off_base(l);
 	settle_routes(l);
 	sum_threads(l);
+	clip_all(l);
 	fill_memory(l);
 	for (int r = 0; r < LEDGER_REASONS; r++)
 		l->fallback_reasons[r] = fallback_reason_count((enum ledger_reason)r) - base_reasons[r];
-	l->quality.dropped_sites = sites_dropped();
+	l->quality.dropped_sites = ledger_sites(l)[SITE_OTHER].tally.alloc_objects;
 	l->quality.dropped_threads = dropped_threads;
 	l->quality.dropped_mappings = mappings_dropped();
 	l->quality.untracked_frees = fallback_untracked();

@@ -9,6 +9,7 @@
 
 #include "analytics/render.h"
 #include "conf.h"
+#include "pools/lock.h"
 #include "process.h"
 #include "publish.h"
 #include "site.h"
@@ -16,7 +17,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,6 +35,7 @@ static uint64_t run_pid; /* of the program `sluice run` started; 0 without it */
 enum { NOT_WRITTEN, WRITING, WRITTEN };
 static _Atomic int stage;
 static _Atomic pid_t writer;
+static struct lock writing;
 static _Atomic bool confined;
 
 static void append(char *path, const char *text)
@@ -269,12 +270,15 @@ void report_write(enum ledger_end end)
 	pid_t me = (pid_t)syscall(SYS_gettid);
 	int expected = NOT_WRITTEN;
 	if (!atomic_compare_exchange_strong(&stage, &expected, WRITING)) {
-		while (expected == WRITING && atomic_load(&writer) != me && atomic_load(&stage) == WRITING)
-			sched_yield();
+		if (expected == WRITING && atomic_load(&writer) != me) { /* else a signal handler interrupted our own writing */
+			lock_take(&writing);
+			lock_drop(&writing);
+		}
 		errno = saved;
 		return;
 	}
 	atomic_store(&writer, me);
+	lock_take(&writing);
 	const struct ledger_header *l = publish(end);
 	if (l && wanted(l)) {
 		if (atomic_load(&confined))
@@ -283,6 +287,7 @@ void report_write(enum ledger_end end)
 			write_shielded(l);
 	}
 	atomic_store(&stage, WRITTEN);
+	lock_drop(&writing);
 	errno = saved;
 }
 
@@ -296,6 +301,7 @@ void report_fork_child(void)
 {
 	atomic_store(&stage, NOT_WRITTEN);
 	atomic_store(&writer, 0);
+	lock_reset(&writing);
 }
 
 void report_confined(void)

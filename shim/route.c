@@ -85,10 +85,8 @@ static uint16_t find_or_add(struct thread *thread, uintptr_t pc, unsigned class)
 	if (tag)
 		return tag;
 	/* The last tags are kept for "other". */
-	if (thread->heap.tags + CLASSES + 1 >= HEAP_TAGS_MAX && pc != PC_OTHER) {
-		site_drop();
+	if (thread->heap.tags + CLASSES + 1 >= HEAP_TAGS_MAX && pc != PC_OTHER)
 		return find_or_add(thread, PC_OTHER, class);
-	}
 	return add(thread, pc, class, key);
 }
 
@@ -231,7 +229,7 @@ static bool grow_owned(struct thread *thread, struct pool *pool)
 static uint32_t take_owned(struct thread *thread, uint16_t tag, uint32_t want, void **list)
 {
 	struct route *route = route_at(thread, tag);
-	bool may_ask = (int32_t)(thread->refills - route->retry_at) >= 0;
+	bool may_ask = thread->refills >= route->retry_at;
 	if (route->pool == POOL_NONE) {
 		if (!route_limits.own || !may_ask || thread->heap.owned_pools >= route_limits.owned_max ||
 		    !has_earned(thread, route, tag))

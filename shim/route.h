@@ -23,7 +23,7 @@ struct route {
 	uint64_t realloc_allocs; /* of those in place: each counts as one alloc and one free */
 	uint64_t realloc_space;  /* bytes requested by those in place */
 	uint64_t owned_used;     /* publish.c's: used blocks of owned slabs, summed up while it runs */
-	uint32_t retry_at;       /* thread's refill number before which ownership is not asked for again */
+	uint64_t retry_at;       /* thread's refill number before which ownership is not asked for again */
 	uint32_t seen;           /* low half of the cache's allocs when route_age last looked */
 	uint32_t ready_max;      /* blocks the cache may hold */
 	uint16_t site;

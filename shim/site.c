@@ -20,7 +20,7 @@ static _Atomic uint16_t index_table[INDEX_SLOTS]; /* site number + 0: site 0 is 
 static struct ledger_header *region;
 static uint32_t sites_max = LEDGER_SITES_MAX, sites_committed;
 static struct lock lock;
-static _Atomic uint64_t dropped, dropped_mappings;
+static _Atomic uint64_t dropped_mappings;
 static struct site_fallback other_fallback;
 static struct site_fallback *_Atomic fallback_chunks[LEDGER_SITES_MAX / FALLBACK_CHUNK + 1];
 
@@ -178,16 +178,6 @@ const struct site_fallback *site_fallback_seen(uint16_t site)
 {
 	struct site_fallback *chunk = atomic_load_explicit(&fallback_chunks[site / FALLBACK_CHUNK], memory_order_acquire);
 	return chunk ? &chunk[site % FALLBACK_CHUNK] : NULL;
-}
-
-void site_drop(void)
-{
-	atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
-}
-
-uint64_t sites_dropped(void)
-{
-	return atomic_load_explicit(&dropped, memory_order_relaxed);
 }
 
 uint64_t mappings_dropped(void)

@@ -40,14 +40,10 @@ struct site_fallback *site_fallback(uint16_t site);
 /* The same for reading: NULL when it never had any. */
 const struct site_fallback *site_fallback_seen(uint16_t site);
 
-/* Counts an allocation whose own site could not be kept. */
-void site_drop(void);
-
 /* The ledger (NULL when sites_init failed), and a string put into it (offset 0 when full). */
 struct ledger_header *ledger(void);
 struct ledger_string ledger_string(const char *text, size_t bytes);
 
-uint64_t sites_dropped(void);
 uint64_t mappings_dropped(void);
 
 void sites_fork_prepare(void);

@@ -28,7 +28,7 @@ enum { ROUTES_CHUNK = 64 };
 struct thread {
 	struct front front;
 	struct heap heap; /* begins with the caches: front and caches are what a sentinel has too (thread.c) */
-	uint32_t refills;
+	uint64_t refills;
 	uint32_t ledger_thread;      /* its record in the ledger */
 	uint64_t ready_max;          /* bytes all caches may hold ready */
 	uint64_t ready_owned_max;    /* of those, the caches whose route owns a pool */
