@@ -110,15 +110,23 @@ static const char *walk_slab(uint32_t granule, struct walk *seen)
 	return wrong;
 }
 
-const char *walk_granule(uint32_t granule)
+/* What a heap's books should say, by its slabs. */
+struct books {
+	uint64_t used_bytes, owned_bytes, owned_used_bytes;
+};
+
+static void add_slab(const struct slab *slab, struct books *books)
 {
-	struct walk seen = {0};
-	enum slab_state state = slab_state(&range.slabs[granule]);
-	return state == SLAB_NONE || state == SLAB_REST ? NULL : walk_slab(granule, &seen);
+	uint64_t used = (uint64_t)slab->used * class_table[slab->class].size;
+	books->used_bytes += used;
+	if (slab->budgeted) {
+		books->owned_bytes += (uint64_t)slab->granules << GRANULE_SHIFT;
+		books->owned_used_bytes += used;
+	}
 }
 
 static const char *walk_list(const struct pool *pool, uint32_t head, enum slab_state state, struct pool *counted,
-                             uint64_t *live)
+                             struct books *books)
 {
 	uint32_t prev = SLAB_NIL;
 	for (uint32_t i = head; i != SLAB_NIL; prev = i, i = range.slabs[i].next) {
@@ -128,23 +136,23 @@ static const char *walk_list(const struct pool *pool, uint32_t head, enum slab_s
 		RULE(slab->prev == prev, "lists are linked both ways");
 		RULE(++counted->slabs <= pool->slabs, "a pool knows how many slabs it has");
 		counted->empty += slab->used == 0;
-		*live += (uint64_t)slab->used * class_table[slab->class].size;
+		add_slab(slab, books);
 	}
 	return NULL;
 }
 
-static const char *walk_pool(const struct pool *pool, uint64_t *live)
+static const char *walk_pool(const struct pool *pool, struct books *books)
 {
 	struct pool counted = {.slabs = 0};
 	if (pool->current != SLAB_NIL) {
 		const struct slab *slab = &range.slabs[pool->current];
 		RULE(slab_state(slab) == SLAB_CURRENT && slab->pool == pool->index, "the current slab is the pool's");
 		counted.slabs++;
-		*live += (uint64_t)slab->used * class_table[slab->class].size;
+		add_slab(slab, books);
 	}
-	const char *wrong = walk_list(pool, pool->partly, SLAB_PARTLY, &counted, live);
+	const char *wrong = walk_list(pool, pool->partly, SLAB_PARTLY, &counted, books);
 	if (!wrong)
-		wrong = walk_list(pool, pool->full, SLAB_FULL, &counted, live);
+		wrong = walk_list(pool, pool->full, SLAB_FULL, &counted, books);
 	RULE(!wrong, wrong);
 	RULE(counted.slabs == pool->slabs, "a pool's slabs are all in its lists");
 	RULE(counted.empty == pool->empty, "a pool knows how many empty slabs it keeps");
@@ -167,45 +175,43 @@ static const char *walk_cache(const struct heap *heap, uint16_t tag, uint64_t *c
 	return NULL;
 }
 
-/* What the books should say of slabs that are or were owned. */
-static void add_budgeted(const struct heap *heap, uint64_t *bytes, uint64_t *used)
-{
-	uint32_t granules = range_usage().granules;
-	for (uint32_t i = 0; i < granules; i++) {
-		const struct slab *slab = &range.slabs[i];
-		if (slab_state(slab) == SLAB_NONE || slab_state(slab) == SLAB_REST || owner_of(slab) != heap || !slab->budgeted)
-			continue;
-		*bytes += (uint64_t)slab->granules << GRANULE_SHIFT;
-		*used += (uint64_t)slab->used * class_table[slab->class].size;
-	}
-}
-
 static const char *walk_heap(const struct heap *heap, struct walk *seen, uint64_t *listed)
 {
-	uint64_t live = 0, owned_live = 0, owned_bytes = 0;
+	struct books books = {0};
+	const char *wrong = NULL;
 	uint32_t open = 0;
-	for (uint32_t i = 0; i < CLASSES + heap->owned_slots; i++) {
+	for (uint32_t i = 0; i < CLASSES + heap->owned_slots && !wrong; i++) {
 		const struct pool *pool = pool_at(heap, (uint16_t)i);
-		uint64_t pool_live = 0;
 		if (!pool->open)
 			continue;
-		const char *wrong = walk_pool(pool, &pool_live);
-		RULE(!wrong, wrong);
-		live += pool_live;
+		wrong = walk_pool(pool, &books);
 		*listed += pool->slabs;
 		open += !pool->shared;
 	}
-	add_budgeted(heap, &owned_bytes, &owned_live);
-	for (uint32_t tag = 1; tag <= heap->tags; tag++) {
-		const char *wrong = walk_cache(heap, (uint16_t)tag, &seen->cached);
-		RULE(!wrong, wrong);
-	}
+	for (uint32_t tag = 1; tag <= heap->tags && !wrong; tag++)
+		wrong = walk_cache(heap, (uint16_t)tag, &seen->cached);
+	RULE(!wrong, wrong);
 	RULE(open == heap->owned_pools, "a heap knows how many pools sites own");
-	RULE(live == heap->used_bytes, "a heap's used bytes are its slabs' used blocks");
-	RULE(owned_live == heap->owned_used_bytes, "its owned used bytes are the owned slabs' used blocks");
-	RULE(owned_bytes == heap->owned_bytes, "its owned bytes are the owned slabs");
-	seen->owned_bytes += owned_bytes;
+	RULE(books.used_bytes == heap->used_bytes, "a heap's used bytes are its slabs' used blocks");
+	RULE(books.owned_bytes == heap->owned_bytes, "its owned bytes are the slabs that are or were owned");
+	RULE(books.owned_used_bytes == heap->owned_used_bytes, "its owned used bytes are their used blocks");
+	seen->owned_bytes += books.owned_bytes;
 	return NULL;
+}
+
+const char *walk_own_heap(const struct heap *heap)
+{
+	struct walk seen = {0};
+	uint64_t listed = 0;
+	const char *wrong = walk_heap(heap, &seen, &listed);
+	for (uint32_t i = 0; i < CLASSES + heap->owned_slots && !wrong; i++) {
+		const struct pool *pool = pool_at(heap, (uint16_t)i);
+		const uint32_t heads[] = {pool->open ? pool->partly : SLAB_NIL, pool->open ? pool->full : SLAB_NIL};
+		for (int list = 0; list < 2; list++)
+			for (uint32_t s = heads[list]; s != SLAB_NIL && !wrong; s = range.slabs[s].next)
+				wrong = walk_slab(s, &seen);
+	}
+	return wrong;
 }
 
 struct walk walk_pools(void)

@@ -5,6 +5,8 @@
 #ifndef SLUICE_WALK_H
 #define SLUICE_WALK_H
 
+#include "heap.h"
+
 #include <stdint.h>
 
 struct walk {
@@ -20,7 +22,8 @@ struct walk {
 /* Walks all granules, slabs, lists and heaps. Returns what it saw; `wrong` names the first broken rule. */
 struct walk walk_pools(void);
 
-/* The same for the slab of one granule, while only the calling thread uses its heap: cheap enough for random moments. */
-const char *walk_granule(uint32_t granule);
+/* The same for one heap and its slabs, by the thread it belongs to, while others run: their remote frees do no harm.
+ * NULL, or the first broken rule. */
+const char *walk_own_heap(const struct heap *heap);
 
 #endif

@@ -10,6 +10,8 @@
 #include "pools/meta.h"
 #include "pools/pool.h"
 #include "budget.h"
+#include "pools/walk.h"
+#include "process.h"
 #include "peak.h"
 #include "site.h"
 
@@ -304,10 +306,28 @@ static bool refill(struct thread *thread, uint16_t tag, enum ledger_reason *why)
 	return count != 0;
 }
 
+#ifdef SLUICE_AUDIT
+enum { AUDIT_REFILLS = 61 }; /* prime, so that it meets every phase of a program */
+
+/* The audit variant walks the thread's whole heap now and then, and stops at the first broken rule. */
+static void audit(const struct thread *thread)
+{
+	const char *wrong = thread->refills % AUDIT_REFILLS == 0 ? walk_own_heap(&thread->heap) : NULL;
+	if (wrong)
+		process_die(wrong, (uintptr_t)&thread->heap);
+}
+#else
+static void audit(const struct thread *thread)
+{
+	(void)thread;
+}
+#endif
+
 void *route_refill(struct thread *thread, uintptr_t pc, unsigned class, size_t size, enum ledger_reason *why)
 {
 	*why = REASON_MEMORY;
 	heap_drain(&thread->heap);
+	audit(thread);
 	if (++thread->refills % AGE_REFILLS == 0)
 		age(thread);
 	uint16_t tag = find_or_add(thread, pc, class);
