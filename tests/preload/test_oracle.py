@@ -154,5 +154,45 @@ class Oracle(victims.Case):
         self.compare("jq")
 
 
+SMALL = {
+    "jq": ["jq", "-n", '[range(300) | {id: ., name: ("n" * (. % 30 + 1))}] | group_by(.id % 7) | map(length) | add'],
+    "lua5.4": ["lua5.4", "-e", "local t = {} for i = 1, 3000 do t[i] = ('x'):rep(i % 50) end print(#table.concat(t))"],
+    "sqlite3": ["sqlite3", ":memory:", "create table t(x); insert into t values(1), (2), (3); select sum(x) from t;"],
+}
+
+
+@unittest.skipUnless(shutil.which("valgrind"), "valgrind is not installed")
+class Dhat(victims.Case):
+    """Totals against another tool's: valgrind's DHAT counts blocks and bytes of the same program.
+
+    DHAT counts a realloc as a further block of the new size, which is what we do (one allocation of n bytes, one free).
+    No perl here: it copies its environment, to which valgrind adds.
+    """
+
+    def totals_agree(self, name):
+        argv = SMALL[name]
+        if not shutil.which(argv[0]):
+            self.skipTest(f"{argv[0]} is not installed")
+        folder = self.fresh_folder()
+        out = os.path.join(folder, "dhat.out")
+        subprocess.run(["valgrind", "-q", "--run-libc-freeres=no", "--tool=dhat", f"--dhat-out-file={out}", *argv], check=True, cwd=folder,
+                       stdout=subprocess.DEVNULL, timeout=victims.WATCHDOG_S)
+        with open(out, encoding="utf-8") as f:
+            points = json.load(f)["pps"]
+        memory = self.run_command(argv).only()["memory"]
+        self.assertEqual((memory["alloc_objects"], memory["alloc_space"]), (sum(p["tbk"] for p in points), sum(p["tb"] for p in points)))
+        self.assertEqual(memory["inuse_objects"], sum(p["ebk"] for p in points), "blocks at the end")
+        self.assertGreater(memory["alloc_objects"], 300)
+
+    def test_jq(self):
+        self.totals_agree("jq")
+
+    def test_lua(self):
+        self.totals_agree("lua5.4")
+
+    def test_sqlite3(self):
+        self.totals_agree("sqlite3")
+
+
 if __name__ == "__main__":
     unittest.main()
