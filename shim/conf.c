@@ -31,13 +31,14 @@ static const struct option options[] = {
 
 enum { OPTIONS = sizeof(options) / sizeof(options[0]) };
 
-/* A line put together without stdio; too long a text is cut. */
+/* A line put together without stdio; too long a text is cut, and nothing in it ends the line. */
 static void append(char *line, const char *text, size_t bytes)
 {
 	size_t at = strlen(line);
 	if (bytes > LINE_MAX_BYTES - 1 - at)
 		bytes = LINE_MAX_BYTES - 1 - at;
-	memcpy(line + at, text, bytes);
+	for (size_t i = 0; i < bytes; i++)
+		line[at + i] = (unsigned char)text[i] < ' ' ? '?' : text[i];
 	line[at + bytes] = 0;
 }
 
@@ -167,7 +168,7 @@ static void parse_list(const char *text, char separator, void (*complain)(const 
 		while (bytes && (*text == ' ' || *text == '\t'))
 			text++, bytes--;
 		size_t trimmed = bytes;
-		while (trimmed && (text[trimmed - 1] == ' ' || text[trimmed - 1] == '\r'))
+		while (trimmed && (text[trimmed - 1] == ' ' || text[trimmed - 1] == '\t' || text[trimmed - 1] == '\r'))
 			trimmed--;
 		if (trimmed && *text != '#')
 			parse_item(text, trimmed, complain);
@@ -181,8 +182,8 @@ static void parse_file(const char *path, void (*complain)(const char *))
 	char line[LINE_MAX_BYTES] = "cannot read the options in ";
 	int saved = errno;
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t bytes = fd < 0 ? -1 : read(fd, text, FILE_MAX - 1);
-	if (bytes < 0) {
+	ssize_t bytes = fd < 0 ? -1 : read(fd, text, FILE_MAX);
+	if (bytes < 0 || bytes == FILE_MAX) { /* half a file might be other options than the whole */
 		append(line, path, strlen(path));
 		complain(line);
 	} else {
@@ -194,6 +195,11 @@ static void parse_file(const char *path, void (*complain)(const char *))
 	errno = saved;
 }
 
+static void silent(const char *line)
+{
+	(void)line;
+}
+
 void conf_parse(const char *text, void (*complain)(const char *line))
 {
 	for (int i = 0; i < OPTIONS; i++)
@@ -203,7 +209,7 @@ void conf_parse(const char *text, void (*complain)(const char *line))
 	parse_list(text, ',', complain);
 	if (conf.conf[0]) {
 		parse_file(conf.conf, complain);
-		parse_list(text, ',', complain); /* what the environment says wins over the file */
+		parse_list(text, ',', silent); /* what the environment says wins over the file; it has been complained about */
 	}
 }
 

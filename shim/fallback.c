@@ -3,7 +3,7 @@
  * The table: shards by address, each an open-addressed array of words  address << 16 | site  under a lock of its own.
  * User addresses fit 48 bits (57-bit ones are only given to who asks for them), sites 16. A shard doubles when it is
  * half full and is swept of tombstones then; with no memory for that, the block goes unrecorded: it still works, and
- * its free is counted on "other".
+ * its free is counted as untracked.
  */
 #define _GNU_SOURCE
 #include "fallback.h"
@@ -85,6 +85,21 @@ static void put_locked(struct shard *shard, uint64_t word)
 	shard->slots[i & shard->mask] = word;
 }
 
+/* Where no probe goes on from here, neither the slot nor the tombstones before it need to stay: so the slot before an
+ * empty one is never a tombstone, and a table whose blocks are all gone is empty. */
+static void remove_locked(struct shard *shard, uint64_t *slot)
+{
+	uint64_t i = (uint64_t)(slot - shard->slots);
+	shard->live--;
+	*slot = TOMBSTONE;
+	if (shard->slots[(i + 1) & shard->mask])
+		return;
+	for (; shard->slots[i & shard->mask] == TOMBSTONE; i--) {
+		shard->slots[i & shard->mask] = 0;
+		shard->filled--;
+	}
+}
+
 static bool make_room_locked(struct shard *shard)
 {
 	uint64_t count = shard->slots ? shard->mask + 1 : 0;
@@ -94,8 +109,8 @@ static bool make_room_locked(struct shard *shard)
 	while (fresh_count < 4 * (uint64_t)(shard->live + 1))
 		fresh_count *= 2;
 	uint64_t *old = shard->slots, *fresh = meta_take(fresh_count * sizeof(uint64_t));
-	if (!fresh)
-		return shard->filled + 1 < count;
+	if (!fresh) /* the probes stay short all the same */
+		return shard->filled + 1 <= count / 8 * 7;
 	shard->slots = fresh;
 	shard->mask = fresh_count - 1;
 	shard->filled = shard->live = 0;
@@ -125,8 +140,7 @@ static int forget(const void *block)
 	int site = -1;
 	if (slot) {
 		site = (int)(*slot & 0xffff);
-		*slot = TOMBSTONE;
-		shard->live--;
+		remove_locked(shard, slot);
 	}
 	lock_drop(&shard->lock);
 	return site;
@@ -158,7 +172,7 @@ void *fallback_take(size_t size, size_t align, bool zero, uintptr_t pc, enum led
 {
 	int saved = errno;
 	int flags = (align > 16 ? MALLOCX_ALIGN(align) : 0) | (zero ? MALLOCX_ZERO : 0);
-	void *block = size > PTRDIFF_MAX ? NULL : sluice_je_mallocx(size ? size : 1, flags);
+	void *block = size > PTRDIFF_MAX ? NULL : sluice_je_mallocx(size < 16 ? 16 : size, flags);
 	if (block) {
 		uint16_t site = site_of(pc);
 		record(block, site);

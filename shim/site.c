@@ -19,6 +19,7 @@ enum { INDEX_SLOTS = 1 << 17, SITES_STEP = 256, FALLBACK_CHUNK = 64 };
 static _Atomic uint16_t index_table[INDEX_SLOTS]; /* site number + 0: site 0 is never stored */
 static struct ledger_header *region;
 static uint32_t sites_max = LEDGER_SITES_MAX, sites_committed;
+static _Atomic bool full; /* as add_locked found it: nobody need take the lock to hear it again */
 static struct lock lock;
 static _Atomic uint64_t dropped_mappings;
 static struct site_fallback other_fallback;
@@ -59,6 +60,7 @@ bool sites_init(void)
 void sites_limit(uint32_t max)
 {
 	sites_max = max;
+	atomic_store_explicit(&full, false, memory_order_relaxed);
 }
 
 struct ledger_header *ledger(void)
@@ -113,8 +115,10 @@ static uint32_t mapping_of_locked(const struct module *module)
 static uint16_t add_locked(uintptr_t pc, const struct module *module)
 {
 	uint32_t number = region->sites_count;
-	if (number >= sites_max)
+	if (number >= sites_max) {
+		atomic_store_explicit(&full, true, memory_order_relaxed);
 		return SITE_OTHER;
+	}
 	if (number >= sites_committed) {
 		char *end = (char *)&ledger_sites(region)[sites_committed];
 		char *page = (char *)round_page((uintptr_t)end);
@@ -147,10 +151,10 @@ static uint16_t intern(uintptr_t pc)
 uint16_t site_of(uintptr_t pc)
 {
 	uint32_t slot;
-	if (!region || !pc)
+	if (!region || pc <= 1) /* 1 stands for "other" where a return address is asked for */
 		return SITE_OTHER;
 	uint16_t site = find(pc, &slot);
-	return site ? site : region->sites_count >= sites_max ? SITE_OTHER : intern(pc);
+	return site ? site : atomic_load_explicit(&full, memory_order_relaxed) ? SITE_OTHER : intern(pc);
 }
 
 uintptr_t site_pc(uint16_t site)

@@ -1,0 +1,273 @@
+/* Sites: one number for one return address, whoever asks first; what has no room is "other". */
+#define _GNU_SOURCE
+#include "shim/site.h"
+#include "pools/meta.h"
+#include "tests/dice.h"
+#include "tests/sanitized.h"
+
+#include <criterion/criterion.h>
+#include <dlfcn.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { THREADS = 4, PCS = 3000 };
+
+static void setup(void)
+{
+	cr_assert(sites_init());
+}
+
+TestSuite(site, .init = setup);
+TestSuite(site_start);
+
+/* Return addresses that no code is at. */
+static uintptr_t far_pc(uint64_t n)
+{
+	return 0x10000 + 16 * n;
+}
+
+Test(site_start, without_a_ledger_everything_is_other)
+{
+	cr_assert_eq(site_of(far_pc(1)), SITE_OTHER);
+	cr_assert_eq(site_pc(SITE_OTHER), 0);
+	cr_assert_null(ledger());
+	cr_assert_eq(ledger_string("text", 4).at, 0);
+	cr_assert_not_null(site_fallback(SITE_OTHER));
+}
+
+Test(site, other_is_the_only_one_at_first)
+{
+	cr_assert_eq(ledger()->sites_count, 1);
+	cr_assert_eq(site_pc(SITE_OTHER), 0);
+	cr_assert_eq(ledger_sites(ledger())[SITE_OTHER].mapping, LEDGER_NONE);
+}
+
+/* 1 stands for "other" where a return address is asked for: no code is there. */
+Test(site, no_address_is_other)
+{
+	cr_assert_eq(site_of(0), SITE_OTHER);
+	cr_assert_eq(site_of(1), SITE_OTHER);
+	cr_assert_eq(ledger()->sites_count, 1);
+}
+
+Test(site, a_number_for_an_address_for_ever)
+{
+	for (uint64_t n = 0; n < PCS; n++)
+		cr_assert_eq(site_of(far_pc(n)), n + 1);
+	for (uint64_t n = 0; n < PCS; n++) {
+		cr_assert_eq(site_of(far_pc(n)), n + 1);
+		cr_assert_eq(site_pc((uint16_t)(n + 1)), far_pc(n));
+	}
+	cr_assert_eq(ledger()->sites_count, PCS + 1);
+}
+
+/* Addresses whose hashes are equal, or follow each other, are told apart all the same. */
+Test(site, collisions_are_told_apart)
+{
+	for (uint64_t n = 1; n < 1000; n++)
+		cr_assert_eq(site_of(n << 19 | (n & 1) << 2), n);
+	for (uint64_t n = 1; n < 1000; n++)
+		cr_assert_eq(site_of(n << 19 | (n & 1) << 2), n);
+}
+
+Test(site, code_knows_its_file)
+{
+	uintptr_t here = (uintptr_t)&far_pc + 1, there = (uintptr_t)dlsym(RTLD_DEFAULT, "gnu_get_libc_version") + 1;
+	const struct ledger_site *mine = &ledger_sites(ledger())[site_of(here)];
+	const struct ledger_site *libc = &ledger_sites(ledger())[site_of(there)];
+	const struct ledger_site *nobody = &ledger_sites(ledger())[site_of(far_pc(7))];
+	cr_assert_eq(nobody->mapping, LEDGER_NONE);
+	cr_assert_eq(nobody->offset, far_pc(7));
+	if (mine->mapping == LEDGER_NONE)
+		cr_skip_test("this C library cannot be asked (glibc before 2.35)");
+	cr_assert_neq(mine->mapping, libc->mapping);
+	const struct ledger_mapping *map = &ledger_mappings(ledger())[mine->mapping];
+	cr_assert(map->start <= here && here < map->limit);
+	cr_assert_eq(mine->offset, here - map->bias);
+	map = &ledger_mappings(ledger())[libc->mapping];
+	cr_assert(map->start <= there && there < map->limit);
+	cr_assert_not_null(strstr(ledger_strings(ledger()) + map->path.at, "libc"));
+	cr_assert_gt(map->build_id_bytes, 0);
+	cr_assert_eq(ledger()->mappings_count, 2);
+	site_of(here + 1);
+	cr_assert_eq(ledger()->mappings_count, 2, "a file is one mapping, however many sites it has");
+}
+
+Test(site, past_the_cap_it_is_other)
+{
+	sites_limit(100);
+	for (uint64_t n = 0; n < 150; n++)
+		cr_assert_eq(site_of(far_pc(n)), n < 99 ? n + 1 : SITE_OTHER);
+	cr_assert_eq(ledger()->sites_count, 100);
+	for (uint64_t n = 0; n < 99; n++)
+		cr_assert_eq(site_of(far_pc(n)), n + 1, "those that are known stay");
+}
+
+Test(site, the_table_holds_as_many_as_a_ledger)
+{
+	for (uint64_t n = 1; n < LEDGER_SITES_MAX; n++)
+		cr_assert_eq(site_of(far_pc(n)), n);
+	cr_assert_eq(site_of(far_pc(LEDGER_SITES_MAX)), SITE_OTHER);
+	for (uint64_t n = 1; n < LEDGER_SITES_MAX; n++) {
+		cr_assert_eq(site_of(far_pc(n)), n);
+		cr_assert_eq(site_pc((uint16_t)n), far_pc(n));
+	}
+	cr_assert_eq(site_fallback(LEDGER_SITES_MAX - 1)->allocs, 0);
+}
+
+/* --- threads ------------------------------------------------------------------------------------------------------ */
+
+struct asker {
+	uint64_t seed;
+	uint16_t answers[PCS];
+};
+
+static void *ask(void *argument)
+{
+	struct asker *asker = argument;
+	struct dice dice = dice_of(asker->seed);
+	for (int i = 0; i < 4 * PCS; i++) {
+		uint64_t n = dice_below(&dice, PCS);
+		asker->answers[n] = site_of(far_pc(n));
+		if (site_pc(asker->answers[n]) != far_pc(n))
+			return asker;
+	}
+	for (uint64_t n = 0; n < PCS; n++)
+		asker->answers[n] = site_of(far_pc(n));
+	return NULL;
+}
+
+Test(site, threads_agree)
+{
+	static struct asker askers[THREADS];
+	static bool seen[PCS + 1];
+	pthread_t threads[THREADS];
+	for (int i = 0; i < THREADS; i++) {
+		askers[i].seed = (uint64_t)i;
+		cr_assert_eq(pthread_create(&threads[i], NULL, ask, &askers[i]), 0);
+	}
+	for (int i = 0; i < THREADS; i++) {
+		void *wrong;
+		pthread_join(threads[i], &wrong);
+		cr_assert_null(wrong, "thread %d: a site has another address", i);
+	}
+	cr_assert_eq(ledger()->sites_count, PCS + 1, "none was made twice");
+	for (uint64_t n = 0; n < PCS; n++) {
+		uint16_t site = askers[0].answers[n];
+		cr_assert(site >= 1 && site <= PCS && !seen[site]);
+		seen[site] = true;
+		for (int i = 1; i < THREADS; i++)
+			cr_assert_eq(askers[i].answers[n], site);
+	}
+}
+
+static void *ask_for_fallback(void *pointers)
+{
+	for (uint16_t site = 0; site < 1000; site++) {
+		struct site_fallback *on = site_fallback(site);
+		atomic_fetch_add(&on->allocs, 1);
+		((struct site_fallback **)pointers)[site] = on;
+	}
+	return NULL;
+}
+
+Test(site, threads_share_the_fallback_counters)
+{
+	static struct site_fallback *pointers[THREADS][1000];
+	pthread_t threads[THREADS];
+	cr_assert_null(site_fallback_seen(5));
+	for (int i = 0; i < THREADS; i++)
+		cr_assert_eq(pthread_create(&threads[i], NULL, ask_for_fallback, pointers[i]), 0);
+	for (int i = 0; i < THREADS; i++)
+		pthread_join(threads[i], NULL);
+	for (uint16_t site = 0; site < 1000; site++) {
+		cr_assert_eq(site_fallback_seen(site), pointers[0][site]);
+		cr_assert_eq(atomic_load(&pointers[0][site]->allocs), THREADS, "site %u", site);
+		for (uint16_t other = 0; other < site; other++)
+			cr_assert_neq(pointers[0][site], pointers[0][other]);
+	}
+}
+
+/* --- no room ------------------------------------------------------------------------------------------------------ */
+
+static int without_memory(void)
+{
+	struct rlimit none = {4096, RLIM_INFINITY}, all = {RLIM_INFINITY, RLIM_INFINITY};
+	while (ledger()->sites_count % 256) /* to the end of the records that are there */
+		site_of(far_pc(ledger()->sites_count));
+	uint32_t count = ledger()->sites_count;
+	if (setrlimit(RLIMIT_DATA, &none))
+		return 1;
+	while (meta_take(4096))
+		;
+	if (site_of(far_pc(5000)) != SITE_OTHER || ledger()->sites_count != count)
+		return 2;
+	if (!site_fallback(300) || site_fallback(300) != site_fallback(40000))
+		return 3;
+	if (site_of(far_pc(1)) != 1 || setrlimit(RLIMIT_DATA, &all))
+		return 4;
+	return site_of(far_pc(5000)) == count && site_fallback(300) != site_fallback(40000) ? 0 : 5;
+}
+
+Test(site, without_memory_it_is_other_until_there_is_some)
+{
+	if (SANITIZED)
+		cr_skip_test("a sanitizer needs the kernel's yes");
+	int status;
+	pid_t child;
+	site_of(far_pc(1));
+	if ((child = fork()) == 0)
+		_exit(without_memory());
+	cr_assert_eq(waitpid(child, &status, 0), child);
+	cr_assert_eq(status, 0);
+}
+
+Test(site, strings_are_kept_until_they_are_full)
+{
+	struct ledger_string first = ledger_string("first", 5), empty = ledger_string("", 0),
+						 part = ledger_string("part", 2);
+	const char *strings = ledger_strings(ledger());
+	cr_assert_str_eq(strings + first.at, "first");
+	cr_assert_str_eq(strings + empty.at, "");
+	cr_assert_str_eq(strings + part.at, "pa");
+	static char big[1000];
+	memset(big, 'x', sizeof(big));
+	struct ledger_string last = part, next;
+	while ((next = ledger_string(big, sizeof(big))).at)
+		last = next;
+	cr_assert_eq(strlen(strings + last.at), sizeof(big));
+	while ((next = ledger_string("y", 1)).at)
+		last = next;
+	cr_assert_leq(ledger()->strings_used, LEDGER_STRINGS_BYTES);
+	cr_assert_str_eq(strings + last.at, "y");
+	cr_assert_str_eq(strings + first.at, "first");
+	cr_assert_str_eq(strings, "", "offset 0 is the empty string");
+}
+
+Test(site, fork_handlers_leave_the_child_a_whole_table)
+{
+	static struct asker asker = {.seed = 5};
+	pthread_t thread;
+	cr_assert_eq(pthread_create(&thread, NULL, ask, &asker), 0);
+	for (int i = 0; i < 20; i++) {
+		int status;
+		sites_fork_prepare();
+		meta_fork_prepare();
+		pid_t child = fork();
+		if (child == 0) {
+			meta_fork_child();
+			sites_fork_child();
+			_exit(ask(&(struct asker){.seed = 6}) ? 1 : 0);
+		}
+		meta_fork_parent();
+		sites_fork_parent();
+		cr_assert_eq(waitpid(child, &status, 0), child);
+		cr_assert_eq(status, 0);
+	}
+	void *wrong;
+	pthread_join(thread, &wrong);
+	cr_assert_null(wrong);
+}
