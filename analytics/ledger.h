@@ -45,7 +45,7 @@ enum ledger_route { ROUTE_OWNED, ROUTE_SHARED, ROUTE_ARENA, ROUTE_FALLBACK, LEDG
 enum ledger_reason {
 	REASON_LARGE,    /* above the largest class */
 	REASON_ALIGNED,  /* alignment above a page */
-	REASON_CAPACITY, /* the pools are at their cap (option pool_max) */
+	REASON_CAPACITY, /* the pools, or the site in them, are at their cap (options pool_max, site_max) */
 	REASON_RANGE,    /* no address range could be reserved, or it is used up */
 	REASON_MEMORY,   /* the kernel refused memory to the pools */
 	REASON_THREAD,   /* the thread has no heap (too early, or too late in its life) */

@@ -32,7 +32,7 @@ enum option_type { OPT_BOOL, OPT_BYTES, OPT_COUNT, OPT_MS, OPT_PATH };
 	X(pool_max, "pool_max", OPT_BYTES, 0, 0, INT64_MAX, "bytes",                                                       \
 	  "cap on all slabs together, past it the fallback serves; 0: the whole range")                                    \
 	X(site_max, "site_max", OPT_BYTES, 0, 0, INT64_MAX, "bytes",                                                       \
-	  "cap on the slabs one site may own on one thread, past it the shared pools serve; 0: no cap")                    \
+	  "cap on the pools' bytes one site may hold on one thread, past it the fallback serves; 0: no cap")                    \
 	X(own, "own", OPT_BOOL, 1, 0, 1, "", "let a site that earned it have slabs of its own")                            \
 	X(owned_max, "owned_max", OPT_COUNT, 256, 0, 4096, "pools",                                                        \
 	  "owned pools a thread may have, to keep caches and TLB sane")                                                   \

@@ -7,12 +7,12 @@
  */
 #include "route.h"
 
+#include "budget.h"
+#include "peak.h"
 #include "pools/meta.h"
 #include "pools/pool.h"
-#include "budget.h"
 #include "pools/walk.h"
 #include "process.h"
-#include "peak.h"
 #include "site.h"
 
 enum {
@@ -213,8 +213,6 @@ static bool grow_owned(struct thread *thread, struct pool *pool)
 {
 	size_t bytes = (size_t)class_table[pool->class].granules << GRANULE_SHIFT;
 	uint8_t charged;
-	if (route_limits.site_max && ((uint64_t)pool->slabs + 1) * bytes > route_limits.site_max)
-		return false;
 	if (!budget_allows(thread, bytes, &charged))
 		return false;
 	struct slab *newest = NULL;
@@ -285,12 +283,31 @@ static void note_peak(struct thread *thread)
 	}
 }
 
+/* How many of `want` blocks the site's cap leaves. Only asked where there is a cap, so it may look at every class. */
+static uint32_t within_site_max(const struct thread *thread, uint16_t tag, uint32_t want)
+{
+	uintptr_t pc = key_pc(thread->heap.caches[tag].key);
+	uint64_t size = class_table[route_at(thread, tag)->class].size, held = 0;
+	for (unsigned class = 0; class < CLASSES; class++) {
+		uint16_t sibling = *probe(thread, route_key(pc, class));
+		int64_t supplied = sibling ? thread->heap.caches[sibling].supplied : 0;
+		held += supplied > 0 ? (uint64_t)supplied * class_table[class].size : 0;
+	}
+	uint64_t left = held < route_limits.site_max ? (route_limits.site_max - held) / size : 0;
+	return left < want ? (uint32_t)left : want;
+}
+
 static bool refill(struct thread *thread, uint16_t tag, enum ledger_reason *why)
 {
 	void *list = NULL;
 	enum route_kind kind = KIND_OWNED;
 	grow_batch(thread, tag);
 	uint32_t want = thread->heap.caches[tag].batch;
+	if (route_limits.site_max && !(want = within_site_max(thread, tag, want))) {
+		route_at(thread, tag)->capped_until = thread->refills + RETRY_REFILLS;
+		*why = REASON_CAPACITY;
+		return false;
+	}
 	uint32_t count = take_owned(thread, tag, want, &list);
 	if (!count) {
 		kind = KIND_SHARED;
@@ -331,7 +348,13 @@ void *route_refill(struct thread *thread, uintptr_t pc, unsigned class, size_t s
 	if (++thread->refills % AGE_REFILLS == 0)
 		age(thread);
 	uint16_t tag = find_or_add(thread, pc, class);
-	if (!tag || (!thread->heap.caches[tag].free && !refill(thread, tag, why)))
+	if (!tag)
+		return NULL;
+	if (route_at(thread, tag)->capped_until > thread->refills) {
+		*why = REASON_CAPACITY;
+		return NULL;
+	}
+	if (!thread->heap.caches[tag].free && !refill(thread, tag, why))
 		return NULL;
 	return cache_take(&thread->heap.caches[tag], size);
 }

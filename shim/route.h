@@ -24,6 +24,7 @@ struct route {
 	uint64_t realloc_space;  /* bytes requested by those in place */
 	uint64_t owned_used;     /* publish.c's: used blocks of owned slabs, summed up while it runs */
 	uint64_t retry_at;       /* thread's refill number before which ownership is not asked for again */
+	uint64_t capped_until;   /* refill number before which the site's cap is taken as reached */
 	uint32_t seen;           /* low half of the cache's allocs when route_age last looked */
 	uint32_t ready_max;      /* blocks the cache may hold */
 	uint16_t site;
@@ -37,7 +38,7 @@ struct route {
 struct route_limits {
 	bool own;            /* may a site own slabs at all */
 	uint32_t owned_max;  /* owned pools a thread may have */
-	uint64_t site_max;   /* bytes of slabs of one owned pool; 0: no cap */
+	uint64_t site_max;   /* bytes of blocks one site may have from the pools on one thread; 0: no cap */
 };
 extern struct route_limits route_limits;
 
