@@ -80,10 +80,11 @@ static bool read_words(struct run *run, char **words)
 	return !file || !*file || optionset_add_file(&run->conf, file);
 }
 
+/* By the clock that the kernel stamps files with, so that a file written from now on is never older. */
 static uint64_t now_unix_ns(void)
 {
 	struct timespec now;
-	clock_gettime(CLOCK_REALTIME, &now);
+	clock_gettime(CLOCK_REALTIME_COARSE, &now);
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
@@ -100,7 +101,24 @@ static void say_no_report(const char *program, int status, const char *why)
 		        program);
 }
 
-/* The screen at the end. */
+/* The screen at the end, with the line that says where it is from. */
+static void show_screen(const struct report *r, const char *path, size_t others)
+{
+	struct terminal terminal = terminal_of(stderr);
+	struct names *s = names_open(r);
+	char *safe = message_safe(memory_text(path));
+	signal(SIGPIPE, SIG_IGN); /* a reader of standard error that is gone must not change the status */
+	fprintf(stderr, "%s--- sluice ---%s\n", terminal_dim(&terminal), terminal_plain(&terminal));
+	view_summary(r, s, &terminal);
+	fprintf(stderr, "%sreport%s    %s", terminal_dim(&terminal), terminal_plain(&terminal), safe);
+	if (others)
+		fprintf(stderr, ", and %zu more beside it of other processes", others);
+	fputc('\n', stderr);
+	free(safe);
+	names_close(s);
+}
+
+/* Finds the report and shows it, or says why there is none. */
 static void show(const struct run *run, const struct run_child *child, int status, uint64_t start_unix_ns)
 {
 	char why[REPORT_MESSAGE_MAX];
@@ -113,15 +131,8 @@ static void show(const struct run *run, const struct run_child *child, int statu
 		say_no_report(run->program[0], status, why);
 		return;
 	}
-	if (!run->quiet) {
-		signal(SIGPIPE, SIG_IGN); /* a reader of standard error that is gone must not change the status */
-		struct terminal terminal = terminal_of(stderr);
-		struct names *s = names_open(&r);
-		fprintf(stderr, "%s--- sluice ---%s\n", terminal_dim(&terminal), terminal_plain(&terminal));
-		view_summary(&r, s, &terminal);
-		fprintf(stderr, "%sreport%s    %s\n", terminal_dim(&terminal), terminal_plain(&terminal), message_safe(path));
-		names_close(s);
-	}
+	if (!run->quiet)
+		show_screen(&r, path, run_report_others(pattern, path, start_unix_ns));
 	report_close(&r);
 	free(path);
 }

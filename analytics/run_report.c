@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { PATTERN_EXPANDED_MAX = 2 * PATH_MAX };
@@ -42,7 +43,7 @@ static void append(char *to, const char *text, bool literal)
 	to[used] = 0;
 }
 
-/* The pattern as a wildcard: what is known filled in, "*" for the rest. */
+/* The pattern as a wildcard: what is known filled in, "*" for the rest. Any process when `pid` is 0. */
 static void expand(char *to, const char *pattern, pid_t pid)
 {
 	char text[HOST_NAME_MAX + 2];
@@ -55,7 +56,7 @@ static void expand(char *to, const char *pattern, pid_t pid)
 			snprintf(text, sizeof(text), "%ld", (long)pid);
 		if (kind == 'h' && gethostname(text, sizeof(text) - 1) != 0)
 			kind = 'e';
-		if (kind == 'e' || kind == 't')
+		if (kind == 'e' || kind == 't' || (kind == 'p' && !pid))
 			append(to, "*", false);
 		else
 			append(to, text, true);
@@ -118,4 +119,25 @@ char *run_report_find(struct report *r, const char *pattern, pid_t pid, uint64_t
 		free(instead);
 	}
 	return found;
+}
+
+size_t run_report_others(const char *pattern, const char *found, uint64_t start_unix_ns)
+{
+	char wildcard[PATTERN_EXPANDED_MAX];
+	const char *dot = strrchr(pattern, '.'), *slash = strrchr(pattern, '/');
+	size_t before = dot && (!slash || dot > slash) ? (size_t)(dot - pattern) : strlen(pattern), others = 0;
+	/* without %p the library puts the pid before the extension: out.json, out.1234.json */
+	char *theirs = strstr(pattern, "%p") ? memory_text(pattern)
+	                                     : memory_format("%.*s.%%p%s", (int)before, pattern, pattern + before);
+	glob_t files;
+	struct stat file;
+	expand(wildcard, theirs, 0);
+	free(theirs);
+	if (glob(wildcard, 0, NULL, &files) != 0)
+		return 0;
+	for (size_t i = 0; i < files.gl_pathc; i++)
+		others += strcmp(files.gl_pathv[i], found) != 0 && stat(files.gl_pathv[i], &file) == 0 &&
+		          (uint64_t)file.st_mtim.tv_sec * 1000000000 + (uint64_t)file.st_mtim.tv_nsec >= start_unix_ns;
+	globfree(&files);
+	return others;
 }

@@ -17,4 +17,8 @@ char *run_report_pattern(const char *pattern);
  * cannot be read. */
 char *run_report_find(struct report *r, const char *pattern, pid_t pid, uint64_t start_unix_ns, char *message);
 
+/* How many other reports of this name were written since then: those of the program's other processes, when nobody else
+ * writes there. `found` is what run_report_find() gave. */
+size_t run_report_others(const char *pattern, const char *found, uint64_t start_unix_ns);
+
 #endif

@@ -496,6 +496,17 @@ class Run(Case):
         self.assertIn("program   /usr/bin/jq -n -c 1000\n", run.stderr)
         self.assertEqual(os.path.basename(self.checked("r.json")["run"]["exe"]), "jq")
 
+    def test_other_processes_are_counted(self):
+        """Reports of children beside the one that is shown, not those of earlier runs."""
+        program = ["sh", "-c", f"for i in 1 2 3; do {PYTHON} -c pass; done; exit 0"]
+        for args in (["-o", "with.json"], []):
+            for earlier in ("with.json", "with.1.json", "sluice.dash.1.json"):
+                shutil.copy(SMALL, self.path(earlier))
+                os.utime(self.path(earlier), (0, 0))
+            run = self.ran(*args, *program)
+            self.assertRegex(run.stderr, r"report    \S+, and 3 more beside it of other processes\n$")
+        self.assertNotIn("more beside it", self.ran("-o", "alone.json", *ALLOCATES).stderr)
+
     def test_report_of_an_earlier_run_is_not_shown(self):
         shutil.copy(SMALL, self.path("r.json"))
         run = self.ran("-o", "r.json", "sh", "-c", "kill -9 $$", status=137)
