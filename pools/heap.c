@@ -80,6 +80,7 @@ struct heap *heap_adopt(void)
 
 void heap_abandon(struct heap *heap)
 {
+	atomic_store(&heap->state, HEAP_BORROWED); /* nobody's thread from here on: no empty slab stays */
 	heap_drain(heap);
 	for (unsigned c = 0; c < CLASSES; c++)
 		pool_shed(heap, &heap->shared[c]);

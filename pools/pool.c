@@ -146,10 +146,11 @@ static void retire(struct heap *heap, struct pool *pool, struct slab *slab)
 	range_give(slab);
 }
 
-/* An empty slab may stay while its pool has at most an eighth of its slabs so, and one in any case. */
-static bool may_stay_empty(const struct pool *pool)
+/* An empty slab may stay while at most an eighth of its pool's slabs are, and a thread is there to use it. */
+static bool may_stay_empty(const struct heap *heap, const struct pool *pool)
 {
-	return pool->empty <= pool->slabs / EMPTY_FRACTION;
+	return pool->empty <= pool->slabs / EMPTY_FRACTION &&
+	       atomic_load_explicit(&heap->state, memory_order_relaxed) == HEAP_LIVE;
 }
 
 static void block_back(struct heap *heap, struct slab *slab, void *block)
@@ -181,7 +182,7 @@ uint32_t pool_give(struct heap *heap, void *list)
 		} else {
 			pool->empty++;
 		}
-		if (slab->used == 0 && !may_stay_empty(pool))
+		if (slab->used == 0 && !may_stay_empty(heap, pool))
 			retire(heap, pool, slab);
 	}
 	return count;
