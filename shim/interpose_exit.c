@@ -18,16 +18,35 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* The next definition of `name`, so that another preload's is not passed by. */
-#define NEXT(name) ((__typeof__(name) *)next_function(#name))
+/* The next definitions, so that another preload's are not passed by. Looked up at the start: a child of fork may find
+ * the dynamic linker's lock held by a thread it does not have, and would wait for ever. */
+static struct {
+	__typeof__(execve) *execve;
+	__typeof__(execv) *execv;
+	__typeof__(execvp) *execvp;
+	__typeof__(execvpe) *execvpe;
+	__typeof__(fexecve) *fexecve;
+	__typeof__(execveat) *execveat;
+	__typeof__(prctl) *prctl;
+} next;
 
-static void *next_function(const char *name)
+#define LOOK_UP(name) (*(void **)&next.name = dlsym(RTLD_NEXT, #name))
+
+static __attribute__((constructor)) void look_up(void)
 {
 	int saved = errno;
-	void *found = dlsym(RTLD_NEXT, name);
+	LOOK_UP(execve);
+	LOOK_UP(execv);
+	LOOK_UP(execvp);
+	LOOK_UP(execvpe);
+	LOOK_UP(fexecve);
+	LOOK_UP(execveat);
+	LOOK_UP(prctl);
 	errno = saved;
-	return found;
 }
+
+/* A constructor that runs before ours may be the caller. */
+#define NEXT(name) (next.name ? next.name : (look_up(), next.name))
 
 SLUICE_API __attribute__((noreturn)) void _exit(int status)
 {
