@@ -323,7 +323,8 @@ void publish_thread_begin(struct thread *thread)
 	struct ledger_thread *record = &ledger_threads(l)[number];
 	if (l->threads_count < LEDGER_THREADS_MAX) {
 		*record = (struct ledger_thread){.tid = (uint64_t)syscall(SYS_gettid), .start_unix_ns = now_ns(CLOCK_REALTIME)};
-		prctl(PR_GET_NAME, record->name, 0, 0, 0); /* not at the end: a seccomp filter may be up by then */
+		/* Not at the end: a seccomp filter may be up by then. Not by prctl: that is one of our own entries. */
+		syscall(SYS_prctl, PR_GET_NAME, record->name, 0, 0, 0);
 	} else {
 		dropped_threads++;
 	}
