@@ -149,8 +149,9 @@ static void prepare(struct run_child *child, struct run *run, const struct forec
 	if (forecast->verdict != FORECAST_ACTS)
 		return;
 	child->conf = optionset_text(&run->conf);
-	child->preload =
-		already && *already ? memory_format("%s:%s", forecast->library, already) : memory_text(forecast->library);
+	bool there = already && strstr(already, forecast->library);
+	child->preload = already && *already && !there ? memory_format("%s:%s", forecast->library, already)
+	                                               : memory_text(there ? already : forecast->library);
 }
 
 int cmd_run(char **words)

@@ -484,6 +484,8 @@ class Run(Case):
                          {"report": self.path("r.json"), "decay": "7", "site_max": "1M", "own": "off"})
         self.assertEqual(run_pid, pid)
         self.assertEqual(self.checked("r.json")["run"]["conf"]["decay"], "7")
+        twice = self.ran("-q", "-o", "r.json", "sh", "-c", "echo $LD_PRELOAD", env={"LD_PRELOAD": LIBRARY})
+        self.assertEqual(twice.stdout, LIBRARY + "\n", "not twice")
 
     def test_report_off(self):
         run = self.ran("--conf", "report:off", *ALLOCATES)
