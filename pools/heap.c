@@ -159,7 +159,7 @@ void heap_free_remote(struct slab *slab, void *block)
 	}
 	/* If its owner is gone and this was the last used block, nobody else would ever look; and if the slab was claimed
 	 * from that heap while we queued it there, its new owner would not either. */
-	if (atomic_load(&heap->state) == HEAP_ABANDONED && (fresh >> 32 >= slab->used || heap_of(slab) != heap) &&
+	if (atomic_load(&heap->state) == HEAP_ABANDONED && (fresh >> 32 >= slab_used(slab) || heap_of(slab) != heap) &&
 	    heap_borrow(heap))
 		heap_return(heap);
 }
@@ -220,9 +220,9 @@ static bool is_mostly_empty(const struct pool *pool)
 {
 	uint64_t used = 0, slots = (uint64_t)pool->slabs * class_table[pool->class].capacity;
 	for (uint32_t i = pool->partly; i != SLAB_NIL; i = range.slabs[i].next)
-		used += range.slabs[i].used;
+		used += slab_used(&range.slabs[i]);
 	for (uint32_t i = pool->full; i != SLAB_NIL; i = range.slabs[i].next)
-		used += range.slabs[i].used;
+		used += slab_used(&range.slabs[i]);
 	return used < slots / 2 || slots == 0;
 }
 

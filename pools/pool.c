@@ -71,7 +71,7 @@ static void partly_remove(struct pool *pool, struct slab *slab)
 	if (pool->partly_last == slab_index(slab))
 		pool->partly_last = slab->prev;
 	list_remove(&pool->partly, slab);
-	pool->empty -= slab->used == 0;
+	pool->empty -= slab_used(slab) == 0;
 }
 
 static void unlist(struct pool *pool, struct slab *slab)
@@ -90,13 +90,13 @@ static void unlist(struct pool *pool, struct slab *slab)
 
 static void enlist(struct pool *pool, struct slab *slab)
 {
-	if (slab->used == class_table[slab->class].capacity) {
+	if (slab_used(slab) == class_table[slab->class].capacity) {
 		slab_state_set(slab, SLAB_FULL);
 		list_push(&pool->full, slab);
 	} else {
 		slab_state_set(slab, SLAB_PARTLY);
 		partly_append(pool, slab);
-		pool->empty += slab->used == 0;
+		pool->empty += slab_used(slab) == 0;
 	}
 }
 
@@ -107,7 +107,7 @@ static size_t slab_bytes(const struct slab *slab)
 
 static size_t used_bytes(const struct slab *slab)
 {
-	return (size_t)slab->used * class_table[slab->class].size;
+	return (size_t)slab_used(slab) * class_table[slab->class].size;
 }
 
 void pool_detach(struct heap *heap, struct pool *pool, struct slab *slab)
@@ -158,7 +158,7 @@ static void block_back(struct heap *heap, struct slab *slab, void *block)
 	size_t size = class_table[slab->class].size;
 	*(void **)block = slab->free;
 	slab->free = block;
-	slab->used--;
+	slab_used_add(slab, -1);
 	heap->used_bytes -= size;
 	if (slab->budgeted)
 		heap->owned_used_bytes -= size;
@@ -173,7 +173,7 @@ uint32_t pool_give(struct heap *heap, void *list)
 		list = *(void **)block;
 		count++;
 		block_back(heap, slab, block);
-		if (slab_state(slab) == SLAB_CURRENT || (slab->used && slab_state(slab) == SLAB_PARTLY))
+		if (slab_state(slab) == SLAB_CURRENT || (slab_used(slab) && slab_state(slab) == SLAB_PARTLY))
 			continue;
 		struct pool *pool = pool_at(heap, slab->pool);
 		if (slab_state(slab) == SLAB_FULL) {
@@ -182,7 +182,7 @@ uint32_t pool_give(struct heap *heap, void *list)
 		} else {
 			pool->empty++;
 		}
-		if (slab->used == 0 && !may_stay_empty(heap, pool))
+		if (slab_used(slab) == 0 && !may_stay_empty(heap, pool))
 			retire(heap, pool, slab);
 	}
 	return count;
@@ -190,7 +190,7 @@ uint32_t pool_give(struct heap *heap, void *list)
 
 static uint32_t take_free(struct slab *slab, uint32_t want, void **list)
 {
-	uint32_t held = (uint32_t)slab->carved - slab->used;
+	uint32_t held = (uint32_t)slab->carved - slab_used(slab);
 	*list = slab->free;
 	if (held <= want) {
 		slab->free = NULL;
@@ -259,7 +259,7 @@ uint32_t pool_take(struct heap *heap, struct pool *pool, uint16_t tag, uint32_t 
 		uint32_t count = slab->free ? take_free(slab, want, list) : carve(slab, want, list);
 		if (count) {
 			uint64_t bytes = (uint64_t)count * class_table[slab->class].size;
-			slab->used += (uint16_t)count;
+			slab_used_add(slab, (int32_t)count);
 			heap->used_bytes += bytes;
 			if (slab->budgeted)
 				heap->owned_used_bytes += bytes;
@@ -369,7 +369,7 @@ void pool_shed(struct heap *heap, struct pool *pool)
 	}
 	for (uint32_t i = pool->partly, next; i != SLAB_NIL && pool->empty; i = next) {
 		next = range.slabs[i].next;
-		if (range.slabs[i].used == 0)
+		if (slab_used(&range.slabs[i]) == 0)
 			retire(heap, pool, &range.slabs[i]);
 	}
 }

@@ -261,10 +261,22 @@ static bool tick_locked(void)
 	return due;
 }
 
+/* Field by field where other threads may look: one that has just freed the last block reads owner and used once more. */
+static void record_clear(struct slab *slab)
+{
+	atomic_store_explicit(&slab->owner, 0, memory_order_relaxed);
+	slab_state_set(slab, SLAB_NONE);
+	slab_used_add(slab, -(int32_t)slab_used(slab));
+	slab->tags = NULL;
+	slab->free = NULL;
+	slab->tag = slab->pool = slab->carved = 0;
+	slab->class = slab->granules = slab->charged = 0;
+	slab->budgeted = false;
+}
+
 static struct slab *slab_make(uint32_t first, unsigned granules)
 {
 	struct slab *slab = &range.slabs[first];
-	memset(slab, 0, granules * sizeof(*slab));
 	slab->granules = (uint8_t)granules;
 	slab_state_set(slab, SLAB_CURRENT);
 	for (unsigned i = 1; i < granules; i++) {
@@ -305,7 +317,8 @@ void range_give(struct slab *slab)
 {
 	uint32_t first = slab_index(slab), count = slab->granules;
 	lock_take(&state.lock);
-	memset(slab, 0, count * sizeof(*slab));
+	for (uint32_t i = 0; i < count; i++)
+		record_clear(&slab[i]);
 	bits_set(state.dirty, first, count, true);
 	state.dirty_count += count;
 	state.used -= count;

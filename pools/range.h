@@ -30,7 +30,7 @@ bool range_init(size_t bytes);
 void range_limit(size_t active_max);
 void range_decay_set(int64_t decay_ms);
 
-/* A run for a slab, its record zeroed but for `granules`, the records behind it set to SLAB_REST. NULL: see *why. */
+/* A run for a slab, nothing in its record but `granules`, the records behind it set to SLAB_REST. NULL: see *why. */
 struct slab *range_take(unsigned granules, enum range_refusal *why);
 
 /* Gives a run back. Nobody may hold a block of it. */

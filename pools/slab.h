@@ -55,7 +55,7 @@ struct slab {
 	_Atomic uint64_t remote; /* count << 32 | (offset of the first block / 16 + 1), 0 when there is none */
 	uint32_t next, prev;     /* neighbours in the pool's list, as indices into range.slabs */
 	_Atomic uint32_t pending_next; /* next slab with remote frees for the same heap */
-	uint16_t used;   /* blocks handed out */
+	_Atomic uint16_t used; /* blocks handed out; a thread that has just freed one here may still look (heap.c) */
 	uint16_t carved; /* blocks ever handed out: the rest of the slab is untouched */
 	uint32_t inverse; /* of the class: block index = offset * inverse >> 32 */
 	bool budgeted;    /* counts as owned in its heap's books: it is, or it was when it was filled */
@@ -99,6 +99,17 @@ static inline void slab_state_set(struct slab *slab, enum slab_state state)
 static inline uintptr_t slab_owner(const struct slab *slab)
 {
 	return atomic_load_explicit(&slab->owner, memory_order_relaxed);
+}
+
+static inline uint32_t slab_used(const struct slab *slab)
+{
+	return atomic_load_explicit(&slab->used, memory_order_relaxed);
+}
+
+/* By whoever acts for the heap, so it need not be one step. */
+static inline void slab_used_add(struct slab *slab, int32_t count)
+{
+	atomic_store_explicit(&slab->used, (uint16_t)((int32_t)slab_used(slab) + count), memory_order_relaxed);
 }
 
 /* The slab of a block that range_holds. */

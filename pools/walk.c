@@ -51,23 +51,23 @@ static const char *walk_blocks(const struct slab *slab, struct walk *seen)
 	uint64_t word = atomic_load(&slab->remote);
 	uint32_t remote = (uint32_t)(word >> 32);
 	RULE(slab->carved <= class->capacity, "a slab has at most its class's blocks carved");
-	RULE(slab->used <= slab->carved, "used blocks have been carved");
+	RULE(slab_used(slab) <= slab->carved, "used blocks have been carved");
 	const char *wrong = tick_list(slab, slab->free, &ticks);
 	RULE(!wrong, wrong);
-	RULE(ticks.count == (uint32_t)slab->carved - slab->used, "the free list holds what is not used");
+	RULE(ticks.count == (uint32_t)slab->carved - slab_used(slab), "the free list holds what is not used");
 	uint32_t before = ticks.count;
 	if (remote)
 		wrong = tick_list(slab, slab_start(slab) + (size_t)((uint32_t)word - 1) * 16, &ticks);
 	RULE(!wrong, wrong);
 	RULE(ticks.count - before == remote, "the remote list is as long as its count");
-	RULE(remote <= slab->used, "remote blocks count as used");
-	seen->used += (uint64_t)slab->used - remote;
+	RULE(remote <= slab_used(slab), "remote blocks count as used");
+	seen->used += (uint64_t)slab_used(slab) - remote;
 	return NULL;
 }
 
 static const char *walk_state(const struct slab *slab)
 {
-	bool full = slab->used == class_table[slab->class].capacity;
+	bool full = slab_used(slab) == class_table[slab->class].capacity;
 	switch (slab_state(slab)) {
 	case SLAB_CURRENT:
 		return NULL;
@@ -117,7 +117,7 @@ struct books {
 
 static void add_slab(const struct slab *slab, struct books *books)
 {
-	uint64_t used = (uint64_t)slab->used * class_table[slab->class].size;
+	uint64_t used = (uint64_t)slab_used(slab) * class_table[slab->class].size;
 	books->used_bytes += used;
 	if (slab->budgeted) {
 		books->owned_bytes += (uint64_t)slab->granules << GRANULE_SHIFT;
@@ -135,7 +135,7 @@ static const char *walk_list(const struct pool *pool, uint32_t head, enum slab_s
 		RULE(slab->pool == pool->index, "a slab is in the list of its pool");
 		RULE(slab->prev == prev, "lists are linked both ways");
 		RULE(++counted->slabs <= pool->slabs, "a pool knows how many slabs it has");
-		counted->empty += slab->used == 0;
+		counted->empty += slab_used(slab) == 0;
 		add_slab(slab, books);
 	}
 	return NULL;
