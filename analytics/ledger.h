@@ -155,6 +155,9 @@ struct ledger_header {
 	struct ledger_quality quality;
 	struct ledger_memory memory;
 	struct ledger_tally routes[LEDGER_ROUTES];
+	/* Blocks that came to this route from another (or went: negative) when their slab changed hands: for a route,
+	 * inuse = inherited + alloc + moved - free. They sum to zero. */
+	int64_t routes_moved[LEDGER_ROUTES];
 	uint64_t fallback_reasons[LEDGER_REASONS]; /* allocations */
 };
 

@@ -228,6 +228,8 @@ static void render_routing(struct json_out *out, const struct ledger_header *l)
 		json_out_key(out, render_route_name(i));
 		json_out_object_begin(out);
 		tally(out, &l->routes[i]);
+		json_out_key(out, "moved_objects");
+		json_out_i64(out, l->routes_moved[i]);
 		if (i == ROUTE_FALLBACK) {
 			json_out_key(out, "reasons");
 			json_out_object_begin(out);

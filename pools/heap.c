@@ -166,12 +166,12 @@ void heap_free_remote(struct slab *slab, void *block)
 
 uint16_t slab_whose(const struct slab *slab, const void *block, struct heap **heap)
 {
-	for (;;) {
-		bool moving = slab_state(slab) == SLAB_MOVING;
+	for (;;) { /* a sequence lock; its writer is claim_from */
+		uint16_t moves = atomic_load_explicit(&slab->moves, memory_order_acquire);
 		*heap = heap_of(slab);
 		uint16_t tag = slab_tag(slab, block);
-		atomic_thread_fence(memory_order_seq_cst); /* partner: claim_from */
-		if (!moving && slab_state(slab) != SLAB_MOVING && heap_of(slab) == *heap)
+		atomic_thread_fence(memory_order_acquire);
+		if (!(moves & 1) && atomic_load_explicit(&slab->moves, memory_order_relaxed) == moves)
 			return tag;
 	}
 }
@@ -248,11 +248,13 @@ static void retag(struct heap *heap, struct heap *from, struct slab *slab,
 {
 	uint16_t old = 0, fresh = 0;
 	for (uint32_t i = 0; i < class_table[slab->class].capacity; i++) {
-		if (slab->tags[i] && slab->tags[i] != old) {
+		if (slab->tags[i] == 0)
+			continue;
+		if (slab->tags[i] != old) {
 			old = slab->tags[i];
 			fresh = translate(heap, from, old);
 		}
-		slab->tags[i] = slab->tags[i] ? fresh : 0;
+		__atomic_store_n(&slab->tags[i], fresh, __ATOMIC_RELAXED);
 	}
 }
 
@@ -265,11 +267,12 @@ static bool claim_from(struct heap *heap, struct heap *from, unsigned class,
 		return false;
 	struct slab *slab = &range.slabs[pool->partly];
 	pool_detach(from, pool, slab);
-	slab_state_set(slab, SLAB_MOVING);
-	atomic_thread_fence(memory_order_seq_cst); /* partner: slab_whose */
+	uint16_t moves = atomic_load_explicit(&slab->moves, memory_order_relaxed);
+	atomic_store_explicit(&slab->moves, moves + 1, memory_order_relaxed);
+	atomic_thread_fence(memory_order_release); /* partner: slab_whose */
 	retag(heap, from, slab, translate);
-	atomic_thread_fence(memory_order_release);
 	pool_attach(heap, &heap->shared[class], slab);
+	atomic_store_explicit(&slab->moves, moves + 2, memory_order_release);
 	return true;
 }
 

@@ -124,7 +124,8 @@ void pool_detach(struct heap *heap, struct pool *pool, struct slab *slab)
 void pool_attach(struct heap *heap, struct pool *pool, struct slab *slab)
 {
 	slab->pool = pool->index;
-	slab->tag = pool->tag;
+	if (!pool->shared)
+		slab->tag = pool->tag;
 	pool->slabs++;
 	heap->used_bytes += used_bytes(slab);
 	slab->budgeted |= !pool->shared;
@@ -342,7 +343,7 @@ static bool slab_share(struct heap *heap, struct pool *pool, struct slab *slab)
 	for (uint32_t i = 0; i < capacity; i++)
 		tags[i] = slab->tag;
 	pool_detach(heap, pool, slab);
-	slab->tags = tags;
+	__atomic_store_n(&slab->tags, tags, __ATOMIC_RELEASE); /* partner: slab_tag */
 	pool_attach(heap, &heap->shared[slab->class], slab);
 	return true;
 }

@@ -32,8 +32,7 @@ enum slab_state {
 	SLAB_REST,    /* a granule behind a slab's first one */
 	SLAB_CURRENT, /* its pool takes blocks from it */
 	SLAB_PARTLY,  /* has free blocks, waits in its pool's list */
-	SLAB_FULL,    /* every block is used */
-	SLAB_MOVING   /* changing hands between heaps: owner and tags do not belong together */
+	SLAB_FULL     /* every block is used */
 };
 
 /* `owner` of a shared slab carries this bit, so that a free into a slab owned by a site needs one comparison, and one
@@ -59,6 +58,7 @@ struct slab {
 	uint16_t carved; /* blocks ever handed out: the rest of the slab is untouched */
 	uint32_t inverse; /* of the class: block index = offset * inverse >> 32 */
 	bool budgeted;    /* counts as owned in its heap's books: it is, or it was when it was filled */
+	_Atomic uint16_t moves; /* odd while it changes hands between heaps: owner and tags do not belong together */
 };
 
 _Static_assert(sizeof(struct slab) == 64, "one cache line a granule");
@@ -125,10 +125,12 @@ static inline uint32_t slab_block_index(const struct slab *slab, const void *blo
 	return (uint32_t)(offset * slab->inverse >> 32);
 }
 
-/* Whose a block of the slab is. */
+/* Whose a block of the slab is. An owned slab may be getting tags meanwhile, from its own thread: all of them are its
+ * `tag`, which stays, so either answer is right. */
 static inline uint16_t slab_tag(const struct slab *slab, const void *block)
 {
-	return slab->tags ? slab->tags[slab_block_index(slab, block)] : slab->tag;
+	const uint16_t *tags = __atomic_load_n(&slab->tags, __ATOMIC_ACQUIRE); /* partner: slab_share */
+	return tags ? __atomic_load_n(&tags[slab_block_index(slab, block)], __ATOMIC_RELAXED) : slab->tag;
 }
 
 #endif

@@ -90,20 +90,6 @@ static void count_frees(struct ledger_header *l, uint16_t site, unsigned class, 
 	add_free(&ledger_classes(l)[class].tally, objects, size);
 }
 
-/* Blocks alive change sides when a route earns or loses a pool, so what is alive is split by where it lies: what the
- * owned slabs hold less what lies ready belongs to the owned ones. */
-static void split_alive(struct ledger_header *l, const struct cache *cache, const struct route *route)
-{
-	uint64_t size = class_table[route->class].size;
-	int64_t alive = (int64_t)(cache->allocs - cache->frees), cached = (int64_t)cache_cached(cache);
-	int64_t owned = (int64_t)route->owned_used - cached;
-	owned = owned < 0 ? 0 : owned;
-	l->routes[ROUTE_OWNED].inuse_objects += (uint64_t)owned;
-	l->routes[ROUTE_OWNED].inuse_space += (uint64_t)owned * size;
-	l->routes[ROUTE_SHARED].inuse_objects += (uint64_t)(alive - owned);
-	l->routes[ROUTE_SHARED].inuse_space += (uint64_t)(alive - owned) * size;
-}
-
 /* A running thread may go on counting, so every counter is read once, and frees before allocs: then no block is freed
  * that was not allocated, and all sums are made of the same numbers. */
 static struct cache snapshot(const volatile struct cache *cache)
@@ -130,7 +116,6 @@ static void sum_route(struct ledger_header *l, const struct cache *live, const s
 	count_frees(l, route->site, route->class, cache->frees + route->realloc_allocs);
 	record->realloc_objects += route->reallocs;
 	record->cross_thread_free_objects += cache->remote;
-	split_alive(l, cache, route);
 }
 
 static void sum_thread(struct ledger_header *l, const struct thread *thread)
@@ -140,6 +125,20 @@ static void sum_thread(struct ledger_header *l, const struct thread *thread)
 			sum_route(l, &thread->heap.caches[tag], route_at(thread, tag));
 }
 
+/* A block on a remote list was allocated before we read its cache, unless its thread runs: then it may be missing
+ * there, and is left out here too. */
+static void sum_remote_block(struct ledger_header *l, const struct thread *thread, const struct slab *slab, uint16_t tag)
+{
+	uint16_t site = route_at(thread, tag)->site;
+	const struct ledger_tally *by_site = &ledger_sites(l)[site].tally, *by_class = &ledger_classes(l)[slab->class].tally;
+	if ((int64_t)by_site->inuse_objects <= 0 || (int64_t)by_class->inuse_objects <= 0)
+		return;
+	count_frees(l, site, slab->class, 1);
+	ledger_sites(l)[site].cross_thread_free_objects++;
+	if (!slab->tags)
+		route_at(thread, tag)->owned_used--;
+}
+
 /* What other threads gave back to the slab and its owner has not seen. A running owner may take the list while we walk
  * it; then we may follow a block's new content, so every step is checked to stay inside the slab. */
 static void sum_remote(struct ledger_header *l, const struct thread *thread, const struct slab *slab)
@@ -147,16 +146,11 @@ static void sum_remote(struct ledger_header *l, const struct thread *thread, con
 	uint64_t word = atomic_load_explicit(&slab->remote, memory_order_acquire);
 	const struct class *class = &class_table[slab->class];
 	uintptr_t start = (uintptr_t)slab_start(slab), at = start + (size_t)((uint32_t)word - 1) * 16;
-	enum ledger_route route = slab->tags ? ROUTE_SHARED : ROUTE_OWNED;
 	for (uint32_t left = (uint32_t)(word >> 32); left && at - start < (uintptr_t)class->capacity * class->size; left--) {
 		uint16_t tag = slab_tag(slab, (const void *)at);
 		if (tag > thread->heap.tags)
 			return;
-		uint16_t site = route_at(thread, tag)->site;
-		count_frees(l, site, slab->class, 1);
-		l->routes[route].inuse_objects--;
-		l->routes[route].inuse_space -= class->size;
-		ledger_sites(l)[site].cross_thread_free_objects++;
+		sum_remote_block(l, thread, slab, tag);
 		at = *(const uintptr_t *)at;
 	}
 }
@@ -173,9 +167,30 @@ static void sum_slabs(struct ledger_header *l)
 		ledger_classes(l)[slab->class].curslabs++;
 		ledger_classes(l)[slab->class].slots += class_table[slab->class].capacity;
 		if (!slab->tags && slab->tag <= thread->heap.tags)
-			route_at(thread, slab->tag)->owned_used += slab->used;
+			route_at(thread, slab->tag)->owned_used += slab_used(slab);
 		sum_remote(l, thread, slab);
 	}
+}
+
+/* What the owned slabs hold, less what lies ready, is alive there; all else that is alive in pools is in shared slabs. */
+static void split_alive(struct ledger_header *l)
+{
+	struct ledger_tally *owned = &l->routes[ROUTE_OWNED], *shared = &l->routes[ROUTE_SHARED];
+	for (unsigned c = 0; c < CLASSES; c++) {
+		shared->inuse_objects += ledger_classes(l)[c].tally.inuse_objects;
+		shared->inuse_space += ledger_classes(l)[c].tally.inuse_space;
+	}
+	for (struct heap *heap = heap_first(); heap; heap = heap->next)
+		for (uint32_t tag = 1; tag <= heap->tags; tag++) {
+			const struct route *route = route_at(thread_of(heap), tag);
+			int64_t alive = (int64_t)(route->owned_used - cache_cached(&heap->caches[tag]));
+			if (alive <= 0 || (uint64_t)alive > shared->inuse_objects)
+				continue;
+			owned->inuse_objects += (uint64_t)alive;
+			owned->inuse_space += (uint64_t)alive * class_table[route->class].size;
+			shared->inuse_objects -= (uint64_t)alive;
+			shared->inuse_space -= (uint64_t)alive * class_table[route->class].size;
+		}
 }
 
 static uint64_t load(const _Atomic uint64_t *counter)
@@ -231,9 +246,10 @@ static void clear(struct ledger_header *l)
 static void sum_up(struct ledger_header *l)
 {
 	clear(l);
-	sum_slabs(l);
 	for (struct heap *heap = heap_first(); heap; heap = heap->next)
 		sum_thread(l, thread_of(heap));
+	sum_slabs(l);
+	split_alive(l);
 	sum_fallback(l);
 }
 
@@ -438,35 +454,24 @@ static void fill_memory(struct ledger_header *l)
 	memory->peak_resident = getrusage(RUSAGE_SELF, &self) ? 0 : (uint64_t)self.ru_maxrss * 1024;
 }
 
-/* Running threads move blocks from one place to another while we sum up, so a place may look as if it had less than
- * nothing. The report says then that threads were running (quality.live_threads). */
-static void clip(struct ledger_tally *tally)
-{
-	if ((int64_t)tally->inuse_objects < 0)
-		tally->inuse_objects = 0;
-	if ((int64_t)tally->inuse_space < 0)
-		tally->inuse_space = 0;
-	tally->free_objects = tally->inherited_objects + tally->alloc_objects - tally->inuse_objects;
-}
-
-static void clip_all(struct ledger_header *l)
-{
-	if (!l->quality.live_threads)
-		return;
-	for (uint32_t i = 0; i < l->sites_count; i++)
-		clip(&ledger_sites(l)[i].tally);
-	for (unsigned c = 0; c < CLASSES; c++)
-		clip(&ledger_classes(l)[c].tally);
-	for (int r = 0; r < LEDGER_ROUTES; r++)
-		clip(&l->routes[r]);
-}
-
-/* Blocks change sides without being freed, so a route's frees are what is missing from its equation. */
+/* How many blocks each kind of slab gave back is not counted, only both together; and slabs change sides with the blocks
+ * in them. So a pooled route's frees are what its equation lacks, and where that would be less than none, blocks moved. */
 static void settle_routes(struct ledger_header *l)
 {
-	for (int r = 0; r < LEDGER_ROUTES; r++) {
+	static const enum ledger_route other[LEDGER_ROUTES] = {[ROUTE_OWNED] = ROUTE_SHARED, [ROUTE_SHARED] = ROUTE_OWNED};
+	memset(l->routes_moved, 0, sizeof(l->routes_moved));
+	for (enum ledger_route r = ROUTE_OWNED; r <= ROUTE_SHARED; r++) {
 		struct ledger_tally *route = &l->routes[r];
-		route->free_objects = route->inherited_objects + route->alloc_objects - route->inuse_objects;
+		int64_t left = (int64_t)(route->inherited_objects + route->alloc_objects - route->inuse_objects);
+		if (left < 0) {
+			l->routes_moved[r] -= left;
+			l->routes_moved[other[r]] += left;
+		}
+	}
+	for (enum ledger_route r = ROUTE_OWNED; r <= ROUTE_SHARED; r++) {
+		struct ledger_tally *route = &l->routes[r];
+		route->free_objects = route->inherited_objects + route->alloc_objects + (uint64_t)l->routes_moved[r] -
+		                      route->inuse_objects;
 	}
 }
 
@@ -480,10 +485,15 @@ const struct ledger_header *publish(enum ledger_end end)
 	take_off_base(l);
 	settle_routes(l);
 	sum_threads(l);
-	clip_all(l);
 	fill_memory(l);
 	for (int r = 0; r < LEDGER_REASONS; r++)
 		l->fallback_reasons[r] = fallback_reason_count((enum ledger_reason)r) - base_reasons[r];
+	if (l->quality.live_threads) { /* they may have counted one and not yet the other */
+		uint64_t sum = 0;
+		for (int r = 0; r < LEDGER_REASONS; r++)
+			sum += l->fallback_reasons[r];
+		l->fallback_reasons[REASON_LARGE] += l->routes[ROUTE_FALLBACK].alloc_objects - sum;
+	}
 	l->quality.dropped_sites = ledger_sites(l)[SITE_OTHER].tally.alloc_objects;
 	l->quality.dropped_threads = dropped_threads;
 	l->quality.dropped_mappings = mappings_dropped();

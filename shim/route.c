@@ -1,8 +1,8 @@
 /* route.c: finding, refilling and ageing routes. Off the fast path; everything here belongs to the calling thread.
  *
- * How much a cache may hold follows use, as in TCMalloc's slow start: a refill doubles the batch, an overflow after a
- * refill (blocks go back and forth) doubles it too, both within the budget; a cache that nobody takes from is emptied
- * and starts anew. When the thread has as many routes as it may have, further ones share one route per class, counted
+ * How much a cache may hold follows use, as in TCMalloc's slow start: a refill doubles the batch, up to where it pays;
+ * an overflow after a refill (blocks go back and forth) doubles what may lie ready; both within the budget. A cache that
+ * nobody takes from is emptied and starts anew. When the thread has as many routes as it may have, further ones share one route per class, counted
  * on site "other".
  */
 #include "route.h"
@@ -18,8 +18,10 @@
 enum {
 	INDEX_FIRST = 256,
 	INDEX_SPARSE = 4, /* entries a tag: few keys miss their home */
-	BATCH_MAX = 512,
-	BATCH_BYTES_MAX = 32 << 10,
+	BATCH_MAX = 64, /* more would not make a refill cheaper for each block, and lie unused in every route */
+	BATCH_BYTES_MAX = 4 << 10,
+	READY_MAX = 1024, /* what goes back and forth may be longer: a program's own batches */
+	READY_BYTES_MAX = 64 << 10,
 	RETRY_REFILLS = 64, /* after a refusal */
 	AGE_REFILLS = 4096
 };
@@ -117,7 +119,16 @@ static void set_ready_max(struct thread *thread, uint16_t tag, uint32_t blocks)
 	cache->room = (int64_t)blocks - cache->supplied;
 }
 
-/* Doubles the batch, if its class and the budget let it. */
+/* Lets the cache hold `blocks`, if the budget does. */
+static void allow_ready(struct thread *thread, uint16_t tag, uint32_t blocks)
+{
+	const struct route *route = route_at(thread, tag);
+	size_t size = class_table[route->class].size;
+	if (blocks > route->ready_max && budget_allows_ready(thread, (blocks - route->ready_max) * size))
+		set_ready_max(thread, tag, blocks);
+}
+
+/* A refill: the next one may take twice as much. */
 static void grow_batch(struct thread *thread, uint16_t tag)
 {
 	struct cache *cache = &thread->heap.caches[tag];
@@ -125,12 +136,9 @@ static void grow_batch(struct thread *thread, uint16_t tag)
 	uint32_t batch = cache->batch ? 2u * cache->batch : 1;
 	if (batch > 1 && (batch > BATCH_MAX || batch * size > BATCH_BYTES_MAX))
 		return;
-	uint32_t ready = 2 * batch, before = route_at(thread, tag)->ready_max;
-	if (budget_allows_ready(thread, (size_t)(ready - before) * size))
-		set_ready_max(thread, tag, ready);
-	else if (batch > 1)
-		return;
-	cache->batch = (uint16_t)batch;
+	allow_ready(thread, tag, 2 * batch);
+	if (batch == 1 || route_at(thread, tag)->ready_max >= batch)
+		cache->batch = (uint16_t)batch;
 }
 
 static void empty_cache(struct thread *thread, uint16_t tag)
@@ -150,8 +158,9 @@ void routes_settle(struct thread *thread)
 void route_overflow(struct thread *thread, uint16_t tag)
 {
 	struct route *route = route_at(thread, tag);
-	if (route->refilled)
-		grow_batch(thread, tag);
+	uint32_t twice = 2 * route->ready_max;
+	if (route->refilled && twice <= READY_MAX && twice * class_table[route->class].size <= READY_BYTES_MAX)
+		allow_ready(thread, tag, twice);
 	route->refilled = 0;
 	cache_shrink(&thread->heap, &thread->heap.caches[tag], route->ready_max / 2);
 }
