@@ -151,6 +151,18 @@ static void render_end(struct json_out *out, const struct ledger_run *run)
 	json_out_string_n(out, name, length);
 }
 
+/* A damaged ledger may name a key twice; a JSON object must not. */
+static bool conf_key_seen(const struct view *v, const struct ledger_run *run, uint32_t number)
+{
+	const char *key = v->strings + run->conf_keys[number].at;
+	size_t length = strlen(key);
+	for (uint32_t i = 0; i < number; i++)
+		if (string_length(v, run->conf_keys[i].at) == length &&
+		    memcmp(v->strings + run->conf_keys[i].at, key, length) == 0)
+			return true;
+	return false;
+}
+
 static void render_run(struct json_out *out, const struct view *v)
 {
 	const struct ledger_run *run = &v->l->run;
@@ -170,7 +182,7 @@ static void render_run(struct json_out *out, const struct view *v)
 	json_out_object_begin(out);
 	for (uint32_t i = 0; i < run->conf_count && i < LEDGER_CONF_MAX; i++) {
 		size_t length = string_length(v, run->conf_keys[i].at);
-		if (!length || run->conf_keys[i].at + length >= v->strings_bytes) /* a key needs its NUL */
+		if (!length || run->conf_keys[i].at + length >= v->strings_bytes || conf_key_seen(v, run, i)) /* needs its NUL */
 			continue;
 		json_out_key(out, v->strings + run->conf_keys[i].at);
 		ledger_text(out, v, run->conf_values[i]);
