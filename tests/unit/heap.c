@@ -281,21 +281,33 @@ Test(heap, remote_frees_follow_a_claimed_slab)
 	cr_assert_eq(user_alive(7), fresh);
 }
 
-static _Atomic bool claimed_enough;
+static struct blocks *_Atomic asked; /* NULL: enough */
+static struct blocks *_Atomic answered;
 
-/* Asks for ever whose a block is: whatever moves meanwhile, it is the same key. */
-static void *ask_whose(void *argument)
+/* Asks on and on whose a block is: whatever moves meanwhile, it is the same key. */
+static void *ask_whose(void *unused)
 {
-	struct blocks *blocks = argument;
-	struct dice dice = dice_of(blocks->key);
-	while (!atomic_load_explicit(&claimed_enough, memory_order_relaxed)) {
-		unsigned i = (unsigned)dice_below(&dice, 200) * 5;
-		struct heap *heap;
-		uint16_t tag = slab_whose(slab_of(blocks->at[i]), blocks->at[i], &heap);
-		if (heap->caches[tag].key != (i % 2 ? 7u : 19u) + 1)
-			return blocks;
+	(void)unused;
+	struct dice dice = dice_of(1);
+	struct blocks *blocks;
+	while ((blocks = atomic_load(&asked))) {
+		for (int n = 0; n < 100; n++) {
+			unsigned i = (unsigned)dice_below(&dice, blocks->count / 5) * 5;
+			unsigned key = blocks->key ? blocks->key : i % 2 ? 7 : 19;
+			struct heap *heap;
+			uint16_t tag = slab_whose(slab_of(blocks->at[i]), blocks->at[i], &heap);
+			if (heap->caches[tag].key != key + 1)
+				return blocks;
+		}
+		atomic_store(&answered, blocks);
 	}
 	return NULL;
+}
+
+/* From here on the asker asks for these; NULL ends it. */
+static void ask(struct blocks *blocks)
+{
+	atomic_store(&asked, blocks);
 }
 
 /* Of two left heaps, the one adopted second claims the slabs of the one that was left last; both are left again. */
@@ -310,38 +322,66 @@ static void hand_over(struct blocks *blocks)
 	user_leave(claimer);
 }
 
-Test(heap, whose_a_block_is_never_wavers)
+Test(heap, whose_a_block_is_never_wavers_while_it_is_claimed)
 {
 	static struct blocks kept, mine;
 	pthread_t asker;
 	void *wrong;
-	/* Two heaps: one holds the blocks, one is empty; they take turns in claiming from each other. */
-	struct user *first = user_enter();
-	for (unsigned key = 0; key < KEYS; key++) /* the caches must not move while another thread reads keys */
-		user_tag(first, key);
-	on_thread(fill_two_and_leave, &kept);
-	user_leave(first);
+	/* Two heaps: one holds the blocks, one is empty; they take turns in claiming from each other. All tags are made
+	 * before, because the caches must not move while another thread reads keys, and differ between the two. */
 	struct user *both[2] = {user_enter(), user_enter()};
-	for (int i = 0; i < 2; i++)
-		for (unsigned key = 0; key < KEYS; key++)
-			user_tag(both[i], key);
+	for (unsigned key = 0; key < KEYS; key++) {
+		user_tag(both[0], key);
+		user_tag(both[1], KEYS - 1 - key);
+	}
 	user_leave(both[0]);
+	kept.count = 1000;
+	on_thread(fill_two_and_leave, &kept);
 	user_leave(both[1]);
-	kept.key = 1;
 	mine.count = 1500;
-	cr_assert_eq(pthread_create(&asker, NULL, ask_whose, &kept), 0);
+	ask(&kept);
+	cr_assert_eq(pthread_create(&asker, NULL, ask_whose, NULL), 0);
 	uint64_t moves = 0;
 	struct heap *heap, *before = NULL;
-	for (int i = 0; i < 2000; i++) {
+	for (int i = 0; i < 3000; i++) {
 		hand_over(&mine);
 		slab_whose(slab_of(kept.at[0]), kept.at[0], &heap);
 		moves += heap != before;
 		before = heap;
 	}
-	atomic_store(&claimed_enough, true);
+	ask(NULL);
 	pthread_join(asker, &wrong);
 	cr_assert_null(wrong, "a block had another key for a moment");
-	cr_assert_gt(moves, 10, "it moved %lu times: this test tested nothing", moves);
+	cr_assert_gt(moves, 2000, "it moved %lu times: this test tested nothing", moves);
+	walk(200);
+}
+
+/* An owned pool that becomes a shared one: its slabs get tags for their blocks under the reader's eyes. */
+Test(heap, whose_a_block_is_never_wavers_while_its_pool_is_shared)
+{
+	static struct blocks sets[2];
+	pthread_t asker;
+	void *wrong = NULL;
+	struct user *user = user_enter();
+	for (unsigned key = 0; key < KEYS; key++)
+		user_tag(user, key);
+	for (int i = 0; i < 1000 && !wrong; i++) {
+		struct blocks *fresh = &sets[i % 2], *old = &sets[(i + 1) % 2];
+		cr_assert(user_own(user, 7));
+		fill(fresh, user, 7, 200);
+		ask(fresh);
+		if (i == 0)
+			cr_assert_eq(pthread_create(&asker, NULL, ask_whose, NULL), 0);
+		while (atomic_load(&answered) != fresh && pthread_tryjoin_np(asker, &wrong) != 0)
+			;
+		for (unsigned b = 0; b < old->count; b++)
+			user_give(user, old->at[b]);
+		cr_assert(user_share(user, 7));
+	}
+	ask(NULL);
+	if (!wrong)
+		pthread_join(asker, &wrong);
+	cr_assert_null(wrong, "a block had another key for a moment");
 	walk(200);
 }
 
