@@ -475,6 +475,18 @@ static void settle_routes(struct ledger_header *l)
 	}
 }
 
+/* Running threads may have counted an allocation and not yet its reason, or the other way round. */
+static void settle_reasons(struct ledger_header *l)
+{
+	uint64_t sum = 0;
+	int most = 0;
+	for (int r = 0; r < LEDGER_REASONS; r++) {
+		sum += l->fallback_reasons[r];
+		most = l->fallback_reasons[r] > l->fallback_reasons[most] ? r : most;
+	}
+	l->fallback_reasons[most] += l->routes[ROUTE_FALLBACK].alloc_objects - sum;
+}
+
 const struct ledger_header *publish(enum ledger_end end)
 {
 	struct ledger_header *l = ledger();
@@ -488,12 +500,8 @@ const struct ledger_header *publish(enum ledger_end end)
 	fill_memory(l);
 	for (int r = 0; r < LEDGER_REASONS; r++)
 		l->fallback_reasons[r] = fallback_reason_count((enum ledger_reason)r) - base_reasons[r];
-	if (l->quality.live_threads) { /* they may have counted one and not yet the other */
-		uint64_t sum = 0;
-		for (int r = 0; r < LEDGER_REASONS; r++)
-			sum += l->fallback_reasons[r];
-		l->fallback_reasons[REASON_LARGE] += l->routes[ROUTE_FALLBACK].alloc_objects - sum;
-	}
+	if (l->quality.live_threads)
+		settle_reasons(l);
 	l->quality.dropped_sites = ledger_sites(l)[SITE_OTHER].tally.alloc_objects;
 	l->quality.dropped_threads = dropped_threads;
 	l->quality.dropped_mappings = mappings_dropped();
