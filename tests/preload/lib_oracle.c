@@ -5,7 +5,8 @@
  * to be found first. Slow and simple.
  *
  * Semantics are those of analytics/README.md: realloc of a block is one allocation and one free on the block's birth site,
- * and one realloc there; realloc(p, 0) is a free; calls that fail count nothing; the requested size counts.
+ * and one realloc there; realloc(p, 0) is a free; calls that fail count nothing; the requested size counts (of pvalloc
+ * whole pages).
  *
  * What programs could notice must be as under sluice, or they would behave differently. So malloc_usable_size answers
  * from a list of sizes made under sluice (environment ORACLE_SIZES, numbers in ascending order; sqlite3 asks), and libm is
@@ -309,7 +310,7 @@ PUBLIC void *valloc(size_t n)
 
 PUBLIC void *pvalloc(size_t n)
 {
-	return allocate_aligned(4096, n, HERE);
+	return allocate_aligned(4096, n ? (n + 4095) / 4096 * 4096 : 4096, HERE);
 }
 
 PUBLIC int posix_memalign(void **out, size_t alignment, size_t n)

@@ -233,6 +233,19 @@ class Names(Base):
         self.assertEqual((run.returncode, run.stdout), (STATUS, b""))
         self.one_line(run.stderr.decode(), "report.json", "permission denied")
 
+    @unittest.skipUnless(os.geteuid() == 0, "only root can make a program of another user")
+    def test_setuid_is_left_alone(self):
+        """The dynamic linker ignores our preload in a setuid program: no report, no word."""
+        folder = self.fresh_folder()
+        if os.statvfs(folder).f_flag & os.ST_NOSUID:
+            self.skipTest(f"{folder} is mounted nosuid")
+        os.chmod(folder, 0o777)
+        program = shutil.copy(victims.victim("end"), folder)
+        shutil.chown(program, "nobody")
+        os.chmod(program, 0o4755)
+        run = self.run_command([program, "exit"], folder=folder)
+        self.assertEqual((run.status, run.out, run.err, run.reports), (STATUS, "", "", {}))
+
     def test_children_under_run_do_not_overwrite(self):
         """`sluice run` names the main process; the others put their pid into a name that has none."""
         folder = self.fresh_folder()

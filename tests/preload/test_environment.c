@@ -207,3 +207,31 @@ Test(environment, address_sanitizer_is_left_alone)
 	cr_assert(!exits_with(&o, 0) && strstr(o.err, "heap-use-after-free"), "the sanitizer found nothing");
 	victim_forget(&o);
 }
+
+/* With vm.overcommit_memory at 2 the kernel counts what could be written, and a large reservation may be refused. The setting
+ * is the whole machine's, so the test asks first.
+ */
+static bool set_overcommit(char mode, char *was)
+{
+	FILE *f = fopen("/proc/sys/vm/overcommit_memory", "r+");
+	bool ok = f && (!was || fread(was, 1, 1, f) == 1);
+	if (f) {
+		rewind(f);
+		ok = ok && fwrite(&mode, 1, 1, f) == 1;
+		ok = fclose(f) == 0 && ok;
+	}
+	return ok;
+}
+
+Test(environment, no_overcommit)
+{
+	char was = '0';
+	if (!getenv("SLUICE_OVERCOMMIT")) {
+		cr_skip_test("changes the whole machine: set SLUICE_OVERCOMMIT=1 to allow it");
+	}
+	cr_assert(set_overcommit('2', &was));
+	bool ok = passes_in("mixed", NULL, victim_sluice(), "") && passes_in("malloc_sizes", NULL, victim_sluice(), "") &&
+	          passes_in("fork_child", NULL, victim_sluice(), "");
+	cr_assert(set_overcommit(was, NULL));
+	cr_assert(ok);
+}

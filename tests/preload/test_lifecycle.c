@@ -17,7 +17,6 @@ static const char *const doors[] = {"", "range:0", "decay:0,budget:0", NULL};
 	}
 
 MOMENT(early)
-MOMENT(early_resolver)
 MOMENT(late)
 MOMENT(key_destructors)
 MOMENT(destructors)

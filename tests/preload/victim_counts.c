@@ -82,6 +82,8 @@ struct block {
 static struct block take(int site, size_t n, int self)
 {
 	struct block b = {.p = sites[site].take(n), .asked = n * sites[site].times, .site = site, .owner = self};
+	if (sites[site].take == site_pvalloc) /* whole pages are what it asks for */
+		b.asked = n ? (n + 4095) / 4096 * 4096 : 4096;
 	CHECK(b.p, "%s(%zu) gives NULL", sites[site].symbol, n);
 	b.usable = malloc_usable_size(b.p);
 	fill(b.p, b.asked < 64 ? b.asked : 64, (uintptr_t)b.p);

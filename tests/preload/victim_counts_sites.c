@@ -32,8 +32,8 @@ HUNDRED(9)
 #define HUNDRED_NAMES(n)                                                                                               \
 	TEN_NAMES(n##0)                                                                                                    \
 	TEN_NAMES(n##1)                                                                                                    \
-	TEN_NAMES(n##2) TEN_NAMES(n##3) TEN_NAMES(n##4) TEN_NAMES(n##5) TEN_NAMES(n##6) TEN_NAMES(n##7) TEN_NAMES(n##8)    \
-		TEN_NAMES(n##9)
+	TEN_NAMES(n##2)                                                                                                    \
+	TEN_NAMES(n##3) TEN_NAMES(n##4) TEN_NAMES(n##5) TEN_NAMES(n##6) TEN_NAMES(n##7) TEN_NAMES(n##8) TEN_NAMES(n##9)
 
 static void *(*const site[])(size_t) = {HUNDRED_NAMES(0) HUNDRED_NAMES(1) HUNDRED_NAMES(2) HUNDRED_NAMES(3)
                                             HUNDRED_NAMES(4) HUNDRED_NAMES(5) HUNDRED_NAMES(6) HUNDRED_NAMES(7)
