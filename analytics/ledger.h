@@ -88,9 +88,9 @@ struct ledger_class {
 };
 
 struct ledger_mapping {
-	uint64_t start;  /* first mapped address */
-	uint64_t limit;  /* one past the last */
-	uint64_t bias;   /* added to the file's virtual addresses */
+	uint64_t start;            /* first mapped address */
+	uint64_t limit;            /* one past the last */
+	uint64_t bias;             /* added to the file's virtual addresses */
 	struct ledger_string path; /* absolute where known */
 	uint32_t build_id_bytes;
 	uint8_t build_id[LEDGER_BUILD_ID_MAX];
@@ -113,9 +113,9 @@ struct ledger_run {
 	uint32_t argv_truncated; /* 1 when not all of argv fitted */
 	uint64_t start_unix_ns;
 	uint64_t duration_ns;
-	uint32_t end;    /* enum ledger_end */
-	uint32_t signal; /* for END_SIGNAL */
-	uint32_t forked; /* 1 in the child of a fork: counters start at the fork */
+	uint32_t end;                  /* enum ledger_end */
+	uint32_t signal;               /* for END_SIGNAL */
+	uint32_t forked;               /* 1 in the child of a fork: counters start at the fork */
 	struct ledger_string fallback; /* "jemalloc 5.3.0-..." */
 	uint32_t conf_count;
 	struct ledger_string conf_keys[LEDGER_CONF_MAX];   /* effective options */
@@ -137,7 +137,8 @@ struct ledger_memory {
 };
 
 struct ledger_quality {
-	uint64_t live_threads;  /* threads alive at the report besides the one that wrote it: their last few counts may race */
+	uint64_t
+		live_threads; /* threads alive at the report besides the one that wrote it: their last few counts may race */
 	uint64_t dropped_sites; /* allocations counted on "other" because the site table was full */
 	uint64_t dropped_threads;
 	uint64_t dropped_mappings;

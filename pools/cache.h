@@ -18,13 +18,13 @@
 #include <stdint.h>
 
 struct cache {
-	uint64_t key;     /* the caller's name for the tag; 0: none */
-	void *free;       /* blocks ready, linked by their first word */
-	uint64_t allocs;  /* blocks given to the program */
-	uint64_t space;   /* bytes asked for with them */
-	uint64_t frees;   /* blocks that came back, from whatever thread */
-	int64_t room;     /* frees - allocs beyond which cache_shrink is due */
-	int64_t supplied; /* blocks from the pools, less those handed back */
+	uint64_t key;         /* the caller's name for the tag; 0: none */
+	void *free;           /* blocks ready, linked by their first word */
+	uint64_t allocs;      /* blocks given to the program */
+	uint64_t space;       /* bytes asked for with them */
+	uint64_t frees;       /* blocks that came back, from whatever thread */
+	int64_t room;         /* frees - allocs beyond which cache_shrink is due */
+	int64_t supplied;     /* blocks from the pools, less those handed back */
 	uint64_t batch : 16;  /* blocks to ask the pools for at once */
 	uint64_t remote : 48; /* of frees, those that another thread made */
 };

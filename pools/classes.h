@@ -23,7 +23,8 @@ enum {
 	CLASS_SLAB_GRANULES_MAX = 16
 };
 
-struct class {
+struct class
+{
 	uint32_t size;     /* bytes of a block */
 	uint32_t inverse;  /* ceil(2^32 / size): block index = offset * inverse >> 32 */
 	uint16_t capacity; /* blocks in a slab */

@@ -45,7 +45,8 @@ struct heap *heap_first(void)
 
 static bool state_change(struct heap *heap, uint32_t from, uint32_t to)
 {
-	return atomic_compare_exchange_strong(&heap->state, &from, to); /* seq_cst: partner of the fence in heap_free_remote */
+	return atomic_compare_exchange_strong(&heap->state, &from,
+	                                      to); /* seq_cst: partner of the fence in heap_free_remote */
 }
 
 bool heap_borrow(struct heap *heap)

@@ -21,12 +21,7 @@
 
 enum heap_state { HEAP_LIVE, HEAP_ABANDONED, HEAP_BORROWED, HEAP_LOST };
 
-enum {
-	HEAP_OWNED_MAX = 4096,
-	HEAP_OWNED_CHUNK = 64,
-	HEAP_TAGS_MAX = 16384,
-	POOL_NONE = UINT16_MAX
-};
+enum { HEAP_OWNED_MAX = 4096, HEAP_OWNED_CHUNK = 64, HEAP_TAGS_MAX = 16384, POOL_NONE = UINT16_MAX };
 
 struct pool {
 	uint32_t current; /* slab being taken from, or SLAB_NIL */
@@ -100,7 +95,8 @@ uint16_t slab_whose(const struct slab *slab, const void *block, struct heap **he
 
 /* Moves a partly free shared slab of the class from an abandoned heap to `heap`. `translate` gives a tag of `heap` for a
  * tag of `from`. false: there is none. */
-bool heap_claim(struct heap *heap, unsigned class, uint16_t (*translate)(struct heap *heap, struct heap *from, uint16_t));
+bool heap_claim(struct heap *heap, unsigned class,
+                uint16_t (*translate)(struct heap *heap, struct heap *from, uint16_t));
 
 void heap_fork_prepare(void);
 void heap_fork_parent(void);

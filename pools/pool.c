@@ -216,7 +216,7 @@ uint32_t slab_first_block(const struct slab *slab)
 static uint32_t carve(struct slab *slab, uint32_t want, void **list)
 {
 	const struct class *class = &class_table[slab->class];
-	uint32_t left = (uint32_t)class->capacity - slab->carved;
+	uint32_t left = (uint32_t) class->capacity - slab->carved;
 	uint32_t most = CARVE_BYTES / class->size ? CARVE_BYTES / class->size : 1;
 	uint32_t count = want < left ? want : left;
 	if (count > most)
@@ -301,7 +301,7 @@ static void pool_init(struct pool *pool, uint16_t index, unsigned class, bool sh
 	                      .partly_last = SLAB_NIL,
 	                      .full = SLAB_NIL,
 	                      .index = index,
-	                      .class = (uint8_t)class,
+	                      .class = (uint8_t) class,
 	                      .shared = shared,
 	                      .open = true};
 }

@@ -39,7 +39,7 @@ enum slab_state {
  * into a shared slab takes the next branch. */
 enum { SLAB_SHARED_BIT = 1 };
 
-#define SLAB_NIL UINT32_MAX   /* no slab, in a list by index */
+#define SLAB_NIL UINT32_MAX /* no slab, in a list by index */
 
 struct slab {
 	_Atomic uintptr_t owner; /* struct heap *, plus SLAB_SHARED_BIT; 0 when free */
@@ -47,17 +47,17 @@ struct slab {
 	uint16_t tag;            /* owned slabs: whose all blocks are */
 	uint16_t pool;           /* index in the heap's pools */
 	uint8_t class;
-	_Atomic uint8_t state; /* enum slab_state; other threads read it to tell SLAB_REST from the others */
-	uint8_t granules;      /* length of the run; for SLAB_REST: granules back to the slab */
-	uint8_t charged;       /* granules of the process's allowance it holds (see shim/budget.h) */
-	void *free;              /* blocks handed back, linked by their first word */
-	_Atomic uint64_t remote; /* count << 32 | (offset of the first block / 16 + 1), 0 when there is none */
-	uint32_t next, prev;     /* neighbours in the pool's list, as indices into range.slabs */
+	_Atomic uint8_t state;         /* enum slab_state; other threads read it to tell SLAB_REST from the others */
+	uint8_t granules;              /* length of the run; for SLAB_REST: granules back to the slab */
+	uint8_t charged;               /* granules of the process's allowance it holds (see shim/budget.h) */
+	void *free;                    /* blocks handed back, linked by their first word */
+	_Atomic uint64_t remote;       /* count << 32 | (offset of the first block / 16 + 1), 0 when there is none */
+	uint32_t next, prev;           /* neighbours in the pool's list, as indices into range.slabs */
 	_Atomic uint32_t pending_next; /* next slab with remote frees for the same heap */
-	_Atomic uint16_t used; /* blocks handed out; a thread that has just freed one here may still look (heap.c) */
-	uint16_t carved; /* blocks ever handed out: the rest of the slab is untouched */
-	uint32_t inverse; /* of the class: block index = offset * inverse >> 32 */
-	bool budgeted;    /* counts as owned in its heap's books: it is, or it was when it was filled */
+	_Atomic uint16_t used;  /* blocks handed out; a thread that has just freed one here may still look (heap.c) */
+	uint16_t carved;        /* blocks ever handed out: the rest of the slab is untouched */
+	uint32_t inverse;       /* of the class: block index = offset * inverse >> 32 */
+	bool budgeted;          /* counts as owned in its heap's books: it is, or it was when it was filled */
 	_Atomic uint16_t moves; /* odd while it changes hands between heaps: owner and tags do not belong together */
 };
 

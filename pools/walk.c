@@ -16,17 +16,17 @@ struct ticks {
 	uint32_t count;
 };
 
-#define RULE(holds, sentence) \
-	do { \
-		if (!(holds)) \
-			return (sentence); \
+#define RULE(holds, sentence)                                                                                          \
+	do {                                                                                                               \
+		if (!(holds))                                                                                                  \
+			return (sentence);                                                                                         \
 	} while (0)
 
 static const char *tick(const struct slab *slab, const void *block, struct ticks *ticks)
 {
 	const struct class *class = &class_table[slab->class];
 	uint64_t offset = (uint64_t)((uintptr_t)block - (uintptr_t)slab_start(slab));
-	RULE(offset < (uint64_t)class->capacity * class->size, "a free block lies in its slab");
+	RULE(offset < (uint64_t) class->capacity * class->size, "a free block lies in its slab");
 	RULE(offset % class->size == 0, "a free block begins where a block begins");
 	uint64_t i = offset / class->size;
 	RULE((i + class->capacity - slab_first_block(slab)) % class->capacity < slab->carved, "a free block was carved");

@@ -10,11 +10,11 @@
 #include <stdint.h>
 
 struct walk {
-	const char *wrong;   /* the first broken rule, NULL: none */
-	uint32_t granule;    /* where */
-	uint64_t slabs;      /* seen */
-	uint64_t used;       /* blocks handed out and not given back: alive and cached */
-	uint64_t cached;     /* of those, on caches' lists */
+	const char *wrong;    /* the first broken rule, NULL: none */
+	uint32_t granule;     /* where */
+	uint64_t slabs;       /* seen */
+	uint64_t used;        /* blocks handed out and not given back: alive and cached */
+	uint64_t cached;      /* of those, on caches' lists */
 	uint64_t owned_bytes; /* owned slabs of all heaps */
 	uint64_t bytes;       /* all slabs */
 };

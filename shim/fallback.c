@@ -8,10 +8,10 @@
 #define _GNU_SOURCE
 #include "fallback.h"
 
+#include "peak.h"
 #include "pools/lock.h"
 #include "pools/meta.h"
 #include "pools/slab.h"
-#include "peak.h"
 #include "site.h"
 
 #include <errno.h>

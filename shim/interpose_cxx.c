@@ -17,7 +17,6 @@
 #include <dlfcn.h>
 #include <errno.h>
 
-
 /* One more round: false when there is no handler to make room. */
 static bool new_handler_ran(void)
 {

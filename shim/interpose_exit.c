@@ -114,7 +114,7 @@ SLUICE_API int execveat(int fd, const char *path, char *const argv[], char *cons
 	argv[0] = (char *)(uintptr_t)last;                                                                                 \
 	va_start(list, last);                                                                                              \
 	for (size_t i = 1; i <= count; i++)                                                                                \
-		argv[i] = va_arg(list, char *)
+	argv[i] = va_arg(list, char *)
 
 SLUICE_API int execl(const char *path, const char *first, ...)
 {

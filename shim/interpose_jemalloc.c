@@ -96,7 +96,8 @@ SLUICE_API int mallctl(const char *name, void *old, size_t *old_bytes, void *fre
 SLUICE_API int mallctl(const char *name, void *old, size_t *old_bytes, void *fresh, size_t fresh_bytes)
 {
 	/* The controls that look a block up would walk jemalloc's tree with one of ours. */
-	bool takes_block = name && (strncmp(name, "experimental.utilization.", 25) == 0 || strcmp(name, "arenas.lookup") == 0);
+	bool takes_block =
+		name && (strncmp(name, "experimental.utilization.", 25) == 0 || strcmp(name, "arenas.lookup") == 0);
 	return takes_block ? ENOENT : fallback_control(name, old, old_bytes, fresh, fresh_bytes);
 }
 

@@ -16,32 +16,32 @@
 #include <stdint.h>
 
 #define SLUICE_CONF_ENV "SLUICE_CONF"   /* the options */
-#define SLUICE_RUN_ENV "SLUICE_RUN_PID" /* set by `sluice run`: pid of the program it started, which owns the report's name */
+#define SLUICE_RUN_ENV "SLUICE_RUN_PID" /* set by `sluice run`: pid of its program, which owns the report's name */
 #define SLUICE_REPORT_DEFAULT "sluice.%e.%p.json"
 
 enum option_type { OPT_BOOL, OPT_BYTES, OPT_COUNT, OPT_MS, OPT_PATH };
 
 #define SLUICE_OPTIONS(X)                                                                                              \
 	X(report, "report", OPT_PATH, 0, 0, 0, SLUICE_REPORT_DEFAULT,                                                      \
-	  "where the JSON report goes: a path with %p pid, %e program, %h host, %t start time; or off")                   \
+	  "where the JSON report goes: a path with %p pid, %e program, %h host, %t start time; or off")                    \
 	X(report_min, "report_min", OPT_COUNT, 1000, 0, INT64_MAX, "allocations",                                          \
-	  "children write a report only from this many allocations on")                                                  \
-	X(conf, "conf", OPT_PATH, 0, 0, 0, "", "a file with more options, one key:value a line, # for comments")          \
+	  "children write a report only from this many allocations on")                                                    \
+	X(conf, "conf", OPT_PATH, 0, 0, 0, "", "a file with more options, one key:value a line, # for comments")           \
 	X(range, "range", OPT_BYTES, INT64_C(64) << 30, 0, INT64_C(1024) << 30, "bytes",                                   \
-	  "address range to reserve for the pools (less is tried when it is refused); 0: fallback only")                  \
+	  "address range to reserve for the pools (less is tried when it is refused); 0: fallback only")                   \
 	X(pool_max, "pool_max", OPT_BYTES, 0, 0, INT64_MAX, "bytes",                                                       \
 	  "cap on all slabs together, past it the fallback serves; 0: the whole range")                                    \
 	X(site_max, "site_max", OPT_BYTES, 0, 0, INT64_MAX, "bytes",                                                       \
-	  "cap on the pools' bytes one site may hold on one thread, past it the fallback serves; 0: no cap")                    \
+	  "cap on the pools' bytes one site may hold on one thread, past it the fallback serves; 0: no cap")               \
 	X(own, "own", OPT_BOOL, 1, 0, 1, "", "let a site that earned it have slabs of its own")                            \
 	X(owned_max, "owned_max", OPT_COUNT, 256, 0, 4096, "pools",                                                        \
-	  "owned pools a thread may have, to keep caches and TLB sane")                                                   \
+	  "owned pools a thread may have, to keep caches and TLB sane")                                                    \
 	X(budget, "budget", OPT_BYTES, INT64_C(256) << 10, 0, INT64_MAX, "bytes",                                          \
-	  "unused bytes owned slabs may hold beyond an eighth of the live bytes")                                         \
+	  "unused bytes owned slabs may hold beyond an eighth of the live bytes")                                          \
 	X(decay, "decay", OPT_MS, 1000, -1, INT64_C(86400000), "ms",                                                       \
 	  "free memory goes back to the OS after about this long; 0: at once, -1: never")                                  \
 	X(sites_max, "sites_max", OPT_COUNT, 65535, 16, 65535, "sites",                                                    \
-	  "sites told apart; further ones are counted as one, named other")                                               \
+	  "sites told apart; further ones are counted as one, named other")                                                \
 	X(verbose, "verbose", OPT_BOOL, 0, 0, 1, "", "say on standard error what was decided at start and at exit")
 
 #endif

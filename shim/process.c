@@ -60,7 +60,7 @@ static void configure(void)
 	sites_limit((uint32_t)conf.sites_max);
 	budget_init((uint64_t)conf.budget);
 	route_limits = (struct route_limits){
-	        .own = conf.own, .owned_max = (uint32_t)conf.owned_max, .site_max = (uint64_t)conf.site_max};
+		.own = conf.own, .owned_max = (uint32_t)conf.owned_max, .site_max = (uint64_t)conf.site_max};
 	conf_read = environ != NULL;
 }
 

@@ -127,10 +127,12 @@ static void sum_thread(struct ledger_header *l, const struct thread *thread)
 
 /* A block on a remote list was allocated before we read its cache, unless its thread runs: then it may be missing
  * there, and is left out here too. */
-static void sum_remote_block(struct ledger_header *l, const struct thread *thread, const struct slab *slab, uint16_t tag)
+static void sum_remote_block(struct ledger_header *l, const struct thread *thread, const struct slab *slab,
+                             uint16_t tag)
 {
 	uint16_t site = route_at(thread, tag)->site;
-	const struct ledger_tally *by_site = &ledger_sites(l)[site].tally, *by_class = &ledger_classes(l)[slab->class].tally;
+	const struct ledger_tally *by_site = &ledger_sites(l)[site].tally,
+							  *by_class = &ledger_classes(l)[slab->class].tally;
 	if ((int64_t)by_site->inuse_objects <= 0 || (int64_t)by_class->inuse_objects <= 0)
 		return;
 	count_frees(l, site, slab->class, 1);
@@ -146,7 +148,8 @@ static void sum_remote(struct ledger_header *l, const struct thread *thread, con
 	uint64_t word = atomic_load_explicit(&slab->remote, memory_order_acquire);
 	const struct class *class = &class_table[slab->class];
 	uintptr_t start = (uintptr_t)slab_start(slab), at = start + (size_t)((uint32_t)word - 1) * 16;
-	for (uint32_t left = (uint32_t)(word >> 32); left && at - start < (uintptr_t)class->capacity * class->size; left--) {
+	for (uint32_t left = (uint32_t)(word >> 32); left && at - start < (uintptr_t) class->capacity * class->size;
+	     left--) {
 		uint16_t tag = slab_tag(slab, (const void *)at);
 		if (tag > thread->heap.tags)
 			return;
@@ -470,8 +473,8 @@ static void settle_routes(struct ledger_header *l)
 	}
 	for (enum ledger_route r = ROUTE_OWNED; r <= ROUTE_SHARED; r++) {
 		struct ledger_tally *route = &l->routes[r];
-		route->free_objects = route->inherited_objects + route->alloc_objects + (uint64_t)l->routes_moved[r] -
-		                      route->inuse_objects;
+		route->free_objects =
+			route->inherited_objects + route->alloc_objects + (uint64_t)l->routes_moved[r] - route->inuse_objects;
 	}
 }
 

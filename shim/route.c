@@ -18,7 +18,7 @@
 enum {
 	INDEX_FIRST = 256,
 	INDEX_SPARSE = 4, /* entries a tag: few keys miss their home */
-	BATCH_MAX = 64, /* more would not make a refill cheaper for each block, and lie unused in every route */
+	BATCH_MAX = 64,   /* more would not make a refill cheaper for each block, and lie unused in every route */
 	BATCH_BYTES_MAX = 4 << 10,
 	READY_MAX = 1024, /* what goes back and forth may be longer: a program's own batches */
 	READY_BYTES_MAX = 64 << 10,
@@ -75,7 +75,7 @@ static uint16_t add(struct thread *thread, uintptr_t pc, unsigned class, uint64_
 		return 0;
 	struct route *route = route_at(thread, tag);
 	route->pool = POOL_NONE;
-	route->class = (uint8_t)class;
+	route->class = (uint8_t) class;
 	route->kind = KIND_SHARED;
 	route->site = pc == PC_OTHER ? SITE_OTHER : site_of(pc);
 	*probe(thread, key) = tag;
@@ -214,7 +214,7 @@ static bool has_earned(const struct thread *thread, const struct route *route, u
 	int64_t live = (int64_t)(cache->allocs - cache->frees);
 	if (class->capacity == 1) /* such a slab is nobody else's anyway */
 		return false;
-	return live > 0 && (uint64_t)live * class->size >= (uint64_t)class->granules << GRANULE_SHIFT;
+	return live > 0 && (uint64_t)live * class->size >= (uint64_t) class->granules << GRANULE_SHIFT;
 }
 
 /* One more slab for an owned pool, if caps and budget allow. */
@@ -268,7 +268,7 @@ static uint16_t translate(struct heap *heap, struct heap *from, uint16_t tag)
 static uint32_t take_shared(struct thread *thread, uint16_t tag, uint32_t want, void **list, enum ledger_reason *why)
 {
 	static const enum ledger_reason reasons[] = {
-	        [RANGE_CAPACITY] = REASON_CAPACITY, [RANGE_FULL] = REASON_RANGE, [RANGE_NO_MEMORY] = REASON_MEMORY};
+		[RANGE_CAPACITY] = REASON_CAPACITY, [RANGE_FULL] = REASON_RANGE, [RANGE_NO_MEMORY] = REASON_MEMORY};
 	unsigned class = route_at(thread, tag)->class;
 	struct pool *pool = &thread->heap.shared[class];
 	uint32_t count = pool_take(&thread->heap, pool, tag, want, list);
@@ -297,7 +297,7 @@ static uint32_t within_site_max(const struct thread *thread, uint16_t tag, uint3
 {
 	uintptr_t pc = key_pc(thread->heap.caches[tag].key);
 	uint64_t size = class_table[route_at(thread, tag)->class].size, held = 0;
-	for (unsigned class = 0; class < CLASSES; class++) {
+	for (unsigned class = 0; class < CLASSES; class ++) {
 		uint16_t sibling = *probe(thread, route_key(pc, class));
 		int64_t supplied = sibling ? thread->heap.caches[sibling].supplied : 0;
 		held += supplied > 0 ? (uint64_t)supplied * class_table[class].size : 0;

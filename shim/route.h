@@ -36,9 +36,9 @@ struct route {
 
 /* Options, set once by the process's start. */
 struct route_limits {
-	bool own;            /* may a site own slabs at all */
-	uint32_t owned_max;  /* owned pools a thread may have */
-	uint64_t site_max;   /* bytes of blocks one site may have from the pools on one thread; 0: no cap */
+	bool own;           /* may a site own slabs at all */
+	uint32_t owned_max; /* owned pools a thread may have */
+	uint64_t site_max;  /* bytes of blocks one site may have from the pools on one thread; 0: no cap */
 };
 extern struct route_limits route_limits;
 

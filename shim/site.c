@@ -7,10 +7,10 @@
 #define _GNU_SOURCE
 #include "site.h"
 
+#include "module.h"
 #include "pools/lock.h"
 #include "pools/meta.h"
 #include "pools/os.h"
-#include "module.h"
 
 #include <string.h>
 

@@ -27,7 +27,7 @@ _Static_assert(offsetof(struct sentinel, caches) == offsetof(struct thread, heap
 static struct cache no_cache;
 static uint16_t no_tag;
 static struct sentinel none = {{&no_tag, 0}, &no_cache}, again = {{&no_tag, 0}, &no_cache},
-                       late = {{&no_tag, 0}, &no_cache};
+					   late = {{&no_tag, 0}, &no_cache};
 
 __thread struct thread *thread_self __attribute__((tls_model("initial-exec"))) = (struct thread *)&none;
 

@@ -29,10 +29,10 @@ struct thread {
 	struct front front;
 	struct heap heap; /* begins with the caches: front and caches are what a sentinel has too (thread.c) */
 	uint64_t refills;
-	uint32_t ledger_thread;      /* its record in the ledger */
-	uint64_t ready_max;          /* bytes all caches may hold ready */
-	uint64_t ready_owned_max;    /* of those, the caches whose route owns a pool */
-	int64_t live_noted;          /* live bytes last told to peak.h */
+	uint32_t ledger_thread;            /* its record in the ledger */
+	uint64_t ready_max;                /* bytes all caches may hold ready */
+	uint64_t ready_owned_max;          /* of those, the caches whose route owns a pool */
+	int64_t live_noted;                /* live bytes last told to peak.h */
 	uint64_t base_objects, base_space; /* the heap's totals when this thread took it over */
 	struct route *routes[HEAP_TAGS_MAX / ROUTES_CHUNK];
 };
