@@ -71,6 +71,7 @@ J = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 run = $(if $(VERBOSE),,@echo '  $(1) $@';)
 .DELETE_ON_ERROR:
 .SECONDARY:
+$(if $(filter clean,$(MAKECMDGOALS)),$(eval .NOTPARALLEL:)) # so that `make -j clean all` cleans first
 .PHONY: all binaries test check bench bench-quick demo soak fresh-root install uninstall format clean help FORCE \
         debug audit asan tsan list-pools list-shim list-analytics
 
