@@ -157,6 +157,8 @@ void heap_free_remote(struct slab *slab, void *block)
 	if (word == 0) { /* we hold it until it is queued, though it may have changed hands */
 		heap = heap_of(slab);
 		pending_push(heap, slab);
+		fresh = atomic_load_explicit(&slab->remote,
+		                             memory_order_relaxed); /* others may have come while it was not queued */
 	}
 	/* If its owner is gone and this was the last used block, nobody else would ever look; and if the slab was claimed
 	 * from that heap while we queued it there, its new owner would not either. */

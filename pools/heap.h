@@ -41,8 +41,9 @@ struct pool {
 
 struct heap {
 	struct cache *caches; /* by tag; 0 is never given */
-	uint32_t tags;        /* highest tag in use */
-	uint32_t tags_room;   /* entries of `caches` */
+	_Atomic uint32_t
+		tags;           /* highest tag in use; its cache and whatever the caller keeps by it come before it is raised */
+	uint32_t tags_room; /* entries of `caches` */
 	uint32_t id;
 	_Atomic uint32_t pending; /* slabs with remote frees: index + 1, 0 for none */
 	_Atomic uint32_t state;   /* enum heap_state */

@@ -25,19 +25,22 @@ struct range range;
 enum {
 	WORD_BITS = 64,
 	RUN_MAX = CLASS_SLAB_GRANULES_MAX,
-	STEP_MIN = 64,      /* granules made accessible at a time: 1 MiB, whose records are one page */
-	STEP_MAX = 16 * 64, /* 16 MiB: under mlockall(MCL_FUTURE) a step is resident at once */
-	PURGE_RUN_MAX = 4096,
+	STEP_MIN = 64, /* granules made accessible at a time: 1 MiB, whose records are one page */
+	RECORDS_STEP = (64 << 10) / sizeof(struct slab),
+	STEP_MAX = 16 * 64,          /* 16 MiB: under mlockall(MCL_FUTURE) a step is resident at once */
+	PURGE_RUN_MAX = 512,         /* granules taken off the free map at a time: 8 MiB */
+	PURGE_CALL_BYTES = 16 << 20, /* under a millisecond */
 	REFUSED_MS = 100
 };
 
 static struct {
 	struct lock lock;
 	uint64_t *free, *dirty, *aged;
-	uint32_t total;    /* granules in the range */
-	uint32_t top;      /* granules below it are accessible */
-	uint32_t used;     /* granules in slabs */
-	uint32_t used_max; /* cap */
+	uint32_t total;       /* granules in the range */
+	uint32_t top;         /* granules below it are accessible */
+	uint32_t records_top; /* their records, in larger steps */
+	uint32_t used;        /* granules in slabs */
+	uint32_t used_max;    /* cap */
 	uint32_t used_peak;
 	uint32_t dirty_count;
 	uint32_t purging;           /* runs that are off all maps while the kernel purges them */
@@ -46,6 +49,7 @@ static struct {
 	uint64_t tick_at;    /* ms */
 	uint64_t refused_at; /* ms; 0: the kernel's last word was yes */
 	size_t purged;
+	bool purge_more; /* the last tick's work is not done */
 } state;
 
 static bool bit_test(const uint64_t *map, uint32_t i)
@@ -133,6 +137,18 @@ static enum range_refusal refused_locked(void)
 	return RANGE_NO_MEMORY;
 }
 
+/* Records are made accessible in steps of the largest page any kernel has, 64 KiB. */
+static bool records_reach_locked(uint32_t granules)
+{
+	while (state.records_top < granules) {
+		uint32_t step = state.total - state.records_top < RECORDS_STEP ? state.total - state.records_top : RECORDS_STEP;
+		if (!os_commit(range.slabs + state.records_top, step * sizeof(struct slab)))
+			return false;
+		state.records_top += step;
+	}
+	return true;
+}
+
 static enum range_refusal grow_locked(uint32_t granules)
 {
 	uint32_t step = state.top / 8 & ~(uint32_t)(STEP_MIN - 1);
@@ -146,7 +162,7 @@ static enum range_refusal grow_locked(uint32_t granules)
 	if (state.refused_at && os_now_ms() - state.refused_at < REFUSED_MS)
 		return RANGE_NO_MEMORY;
 	if (!os_commit(range.base + ((size_t)state.top << GRANULE_SHIFT), (size_t)step << GRANULE_SHIFT) ||
-	    !os_commit(range.slabs + state.top, step * sizeof(struct slab)))
+	    !records_reach_locked(state.top + step))
 		return refused_locked();
 	state.refused_at = 0;
 	bits_set(state.free, state.top, step, true);
@@ -216,11 +232,13 @@ static uint32_t purgeable_locked(bool all, uint32_t from, uint32_t *first)
 	return 0;
 }
 
-static size_t purge(bool all)
+/* Purges up to `most` bytes, so that no single call of the program's pays for a whole heap. When there may be more, the
+ * tick stays due. */
+static size_t purge(bool all, size_t most)
 {
 	size_t bytes = 0;
-	uint32_t first = 0, count;
-	for (uint32_t from = 0;; from = first + count) {
+	uint32_t first = 0, count = 0;
+	for (uint32_t from = 0; bytes < most; from = first + count) {
 		lock_take(&state.lock);
 		count = purgeable_locked(all, from, &first);
 		state.purging += count != 0;
@@ -241,7 +259,9 @@ static size_t purge(bool all)
 	}
 	lock_take(&state.lock);
 	state.purged += bytes;
-	memcpy(state.aged, state.dirty, (state.top + WORD_BITS - 1) / WORD_BITS * sizeof(uint64_t));
+	state.purge_more = count != 0;
+	if (!state.purge_more)
+		memcpy(state.aged, state.dirty, (state.top + WORD_BITS - 1) / WORD_BITS * sizeof(uint64_t));
 	lock_drop(&state.lock);
 	return bytes;
 }
@@ -251,7 +271,7 @@ static bool tick_locked(void)
 {
 	if (state.decay_ms < 0 || state.dirty_count == 0)
 		return false;
-	if (state.decay_ms == 0)
+	if (state.decay_ms == 0 || state.purge_more)
 		return true;
 	uint64_t now = os_now_ms();
 	if (now < state.tick_at)
@@ -271,12 +291,13 @@ static void record_clear(struct slab *slab)
 	slab->free = NULL;
 	slab->tag = slab->pool = slab->carved = 0;
 	slab->class = slab->granules = slab->charged = 0;
-	slab->budgeted = false;
+	slab->budgeted = slab->zeroed = false;
 }
 
-static struct slab *slab_make(uint32_t first, unsigned granules)
+static struct slab *slab_make(uint32_t first, unsigned granules, bool zeroed)
 {
 	struct slab *slab = &range.slabs[first];
+	slab->zeroed = zeroed;
 	slab->granules = (uint8_t)granules;
 	slab_state_set(slab, SLAB_CURRENT);
 	for (unsigned i = 1; i < granules; i++) {
@@ -298,18 +319,19 @@ struct slab *range_take(unsigned granules, enum range_refusal *why)
 		first = find_locked(granules);
 	if (!*why) {
 		bits_set(state.free, first, granules, false);
-		state.dirty_count -= bits_count(state.dirty, first, granules);
+		uint32_t dirty = bits_count(state.dirty, first, granules);
+		state.dirty_count -= dirty;
 		bits_set(state.dirty, first, granules, false);
 		bits_set(state.aged, first, granules, false);
 		state.used += granules;
 		if (state.used > state.used_peak)
 			state.used_peak = state.used;
-		slab = slab_make(first, granules);
+		slab = slab_make(first, granules, dirty == 0);
 	}
 	bool due = tick_locked();
 	lock_drop(&state.lock);
 	if (due)
-		purge(state.decay_ms == 0);
+		purge(state.decay_ms == 0, PURGE_CALL_BYTES);
 	return slab;
 }
 
@@ -326,12 +348,31 @@ void range_give(struct slab *slab)
 	bool due = tick_locked();
 	lock_drop(&state.lock);
 	if (due)
-		purge(state.decay_ms == 0);
+		purge(state.decay_ms == 0, PURGE_CALL_BYTES);
 }
 
 size_t range_trim(void)
 {
-	return range.bytes ? purge(true) : 0;
+	return range.bytes ? purge(true, SIZE_MAX) : 0;
+}
+
+void range_shrink(size_t keep)
+{
+	lock_take(&state.lock);
+	uint32_t left = (uint32_t)(keep >> GRANULE_SHIFT) & ~(uint32_t)(RECORDS_STEP - 1);
+	if (left < state.records_top)
+		left = state.records_top;
+	if (keep >> GRANULE_SHIFT < state.total && left < state.total) {
+		size_t bytes = (size_t)left << GRANULE_SHIFT, total = (size_t)state.total << GRANULE_SHIFT;
+		size_t records = left * sizeof(struct slab), all_records = state.total * sizeof(struct slab);
+		range.bytes = bytes; /* first: nobody has a block beyond it */
+		os_unmap(range.base + bytes, total - bytes);
+		os_unmap((char *)range.slabs + records, all_records - records);
+		state.total = left;
+		if (state.used_max > state.total)
+			state.used_max = state.total;
+	}
+	lock_drop(&state.lock);
 }
 
 struct range_usage range_usage(void)

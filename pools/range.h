@@ -39,6 +39,10 @@ void range_give(struct slab *slab);
 /* Purges all dirty free granules now. Returns bytes purged. */
 size_t range_trim(void);
 
+/* Gives up the address space beyond `keep` bytes, as far as it was never used: the program wants its total to count
+ * (RLIMIT_AS, mlockall). What is in use stays, and freed runs are used again; past that the fallback serves. */
+void range_shrink(size_t keep);
+
 struct range_usage range_usage(void);
 
 /* For the walker: true when the granule is free. The caller guarantees that nobody takes or gives meanwhile. */

@@ -57,6 +57,7 @@ struct slab {
 	_Atomic uint16_t used;  /* blocks handed out; a thread that has just freed one here may still look (heap.c) */
 	uint16_t carved;        /* blocks ever handed out: the rest of the slab is untouched */
 	uint32_t inverse;       /* of the class: block index = offset * inverse >> 32 */
+	bool zeroed;            /* what was never handed out reads as zeros: its granules are fresh from the kernel */
 	bool budgeted;          /* counts as owned in its heap's books: it is, or it was when it was filled */
 	_Atomic uint16_t moves; /* odd while it changes hands between heaps: owner and tags do not belong together */
 };

@@ -47,7 +47,7 @@ static void *from_pools(size_t size, unsigned class, uintptr_t pc, enum ledger_r
 	return route_refill(thread, pc, class, size, why);
 }
 
-void *allocate_slow(size_t size, uintptr_t pc)
+static void *allocate_missed(size_t size, uintptr_t pc)
 {
 	enum ledger_reason why = REASON_LARGE;
 	struct cache *cache = size <= CLASS_SIZE_MAX ? route_cache(thread_self, pc, class_of(size)) : NULL;
@@ -65,6 +65,25 @@ void *allocate_slow(size_t size, uintptr_t pc)
 	return block ? block : refuse();
 }
 
+/* Is the block, its slab's only one, still as the kernel gave it but for the link in its first word? Asked once: from now
+ * on it is the program's. */
+static bool is_untouched(void *block)
+{
+	struct slab *slab = range_holds(block) ? slab_of(block) : NULL;
+	bool untouched = slab && slab->zeroed && class_table[slab->class].capacity == 1;
+	if (slab)
+		slab->zeroed = false;
+	return untouched;
+}
+
+void *allocate_slow(size_t size, uintptr_t pc)
+{
+	void *block = allocate_missed(size, pc);
+	if (block && size > CLASS_TABLE_MAX)
+		is_untouched(block); /* whatever it was */
+	return block;
+}
+
 void *allocate_aligned(size_t size, size_t align, uintptr_t pc)
 {
 	enum ledger_reason why = size > CLASS_SIZE_MAX ? REASON_LARGE : REASON_ALIGNED;
@@ -79,8 +98,10 @@ void *allocate_aligned(size_t size, size_t align, uintptr_t pc)
 		void *block = thread_take(thread_self, route_key(pc, class), size);
 		if (!block)
 			block = from_pools(size, class, pc, &why);
-		if (block)
+		if (block) {
+			is_untouched(block);
 			return block;
+		}
 	}
 	void *block = fallback_take(size, align, false, pc, why);
 	return block ? block : refuse();
@@ -88,13 +109,13 @@ void *allocate_aligned(size_t size, size_t align, uintptr_t pc)
 
 void *allocate_zeroed(size_t size, uintptr_t pc)
 {
-	if (size <= CLASS_SIZE_MAX) {
+	if (size <= CLASS_TABLE_MAX) {
 		void *block = allocate(size, pc);
 		return block ? memset(block, 0, size) : NULL;
 	}
-	if (!process_start()) {
-		void *block = process_is_inert() ? inert_malloc(size) : early_block(size);
-		return block ? memset(block, 0, size) : NULL;
+	if (size <= CLASS_SIZE_MAX || !process_start()) {
+		void *block = allocate_missed(size, pc);
+		return block ? memset(block, 0, is_untouched(block) ? sizeof(void *) : size) : NULL;
 	}
 	void *block = fallback_take(size, 0, true, pc, REASON_LARGE);
 	return block ? block : refuse();
@@ -216,12 +237,12 @@ static void *reallocate_pooled(void *block, size_t size)
 
 static void *reallocate_fallback(void *block, size_t size)
 {
-	if (size > CLASS_SIZE_MAX) {
+	size_t usable = fallback_usable(block);
+	if (size > CLASS_SIZE_MAX || fits_in_place(size, usable)) {
 		void *fresh = fallback_resize(block, size);
 		return fresh ? fresh : refuse();
 	}
 	uintptr_t pc = fallback_pc(block);
-	size_t usable = fallback_usable(block);
 	void *fresh = move(block, usable, size, pc ? pc : PC_OTHER);
 	if (!fresh)
 		return NULL;
@@ -234,7 +255,7 @@ void *reallocate(void *block, size_t size, uintptr_t pc)
 {
 	if (!block)
 		return allocate(size, pc);
-	if (process_is_inert())
+	if (process_is_inert() && !early_holds(block))
 		return inert_realloc(block, size);
 	if (size == 0) {
 		release(block);

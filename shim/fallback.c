@@ -207,7 +207,7 @@ void *fallback_resize(void *block, size_t size)
 		count_free((uint16_t)site, before);
 		count_alloc((uint16_t)site, size, sluice_je_sallocx(fresh, 0));
 		count(&site_fallback((uint16_t)site)->reallocs, 1);
-		count(&reasons[REASON_LARGE], 1);
+		count(&reasons[size > CLASS_SIZE_MAX ? REASON_LARGE : REASON_CAPACITY], 1);
 	}
 	errno = saved;
 	return fresh;

@@ -14,6 +14,7 @@
 #include <dlfcn.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <sys/auxv.h>
 #include <valgrind/valgrind.h>
 
 static struct {
@@ -44,6 +45,8 @@ static bool malloc_is_ours(void)
 
 const char *inert_reason(void)
 {
+	if (getauxval(AT_SECURE)) /* by /etc/ld.so.preload: the linker ignores LD_PRELOAD there */
+		return "the program runs with raised rights (setuid, setgid or file capabilities)";
 	if (RUNNING_ON_VALGRIND)
 		return "running under valgrind";
 	if (!malloc_is_ours())

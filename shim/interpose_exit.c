@@ -10,11 +10,8 @@
 
 #include <dlfcn.h>
 #include <errno.h>
-#include <linux/seccomp.h>
 #include <stdarg.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -27,7 +24,6 @@ static struct {
 	__typeof__(execvpe) *execvpe;
 	__typeof__(fexecve) *fexecve;
 	__typeof__(execveat) *execveat;
-	__typeof__(prctl) *prctl;
 } next;
 
 #define LOOK_UP(name) (*(void **)&next.name = dlsym(RTLD_NEXT, #name))
@@ -41,7 +37,6 @@ static __attribute__((constructor)) void look_up(void)
 	LOOK_UP(execvpe);
 	LOOK_UP(fexecve);
 	LOOK_UP(execveat);
-	LOOK_UP(prctl);
 	errno = saved;
 }
 
@@ -136,19 +131,4 @@ SLUICE_API int execle(const char *path, const char *first, ...)
 	char *const *envp = va_arg(list, char *const *);
 	va_end(list);
 	return execve(path, argv, envp);
-}
-
-/* A program that sets a seccomp filter may no longer be able to open a file: then the report must not try. */
-SLUICE_API int prctl(int option, ...)
-{
-	va_list list;
-	unsigned long a[4];
-	va_start(list, option);
-	for (int i = 0; i < 4; i++)
-		a[i] = va_arg(list, unsigned long);
-	va_end(list);
-	int result = NEXT(prctl)(option, a[0], a[1], a[2], a[3]);
-	if (option == PR_SET_SECCOMP && result == 0)
-		report_confined();
-	return result;
 }

@@ -11,8 +11,7 @@
 #include <errno.h>
 #include <malloc.h>
 #include <stdlib.h>
-
-enum { PAGE = 4096 };
+#include <unistd.h>
 
 static bool power_of_two(size_t n)
 {
@@ -112,19 +111,24 @@ SLUICE_API int posix_memalign(void **out, size_t align, size_t size)
 	return 0;
 }
 
+static size_t page_bytes(void)
+{
+	return (size_t)sysconf(_SC_PAGESIZE); /* answered from the auxiliary vector: no system call */
+}
+
 SLUICE_API void *valloc(size_t size)
 {
-	return allocate_aligned(size, PAGE, SLUICE_CALLER());
+	return allocate_aligned(size, page_bytes(), SLUICE_CALLER());
 }
 
 SLUICE_API void *pvalloc(size_t size)
 {
-	size_t rounded = (size + PAGE - 1) & -(size_t)PAGE;
+	size_t page = page_bytes(), rounded = (size + page - 1) & -page;
 	if (rounded < size) {
 		errno = ENOMEM;
 		return NULL;
 	}
-	return allocate_aligned(rounded ? rounded : PAGE, PAGE, SLUICE_CALLER());
+	return allocate_aligned(rounded ? rounded : page, page, SLUICE_CALLER());
 }
 
 SLUICE_API size_t malloc_usable_size(void *block)

@@ -11,6 +11,7 @@
 #include "analytics/ledger.h"
 #include "budget.h"
 #include "conf.h"
+#include "confined.h"
 #include "fallback.h"
 #include "inert.h"
 #include "module.h"
@@ -196,6 +197,18 @@ static __attribute__((constructor)) void begin(int argc, char **argv, char **env
 	errno = saved;
 }
 
+static _Atomic bool is_confined;
+
+void confined_note(void)
+{
+	atomic_store_explicit(&is_confined, true, memory_order_relaxed);
+}
+
+bool confined(void)
+{
+	return atomic_load_explicit(&is_confined, memory_order_relaxed);
+}
+
 static void write_all(const char *text)
 {
 	size_t bytes = strlen(text);
@@ -216,7 +229,9 @@ void process_say(const char *text, const char *more)
 	struct stat now;
 	char line[CONF_PATH_MAX + 256] = "sluice: ";
 	/* A daemon may have reused descriptor 2 for a file of its own. */
-	if (stderr_known && fstat(STDERR_FILENO, &now) == 0 && now.st_dev == stderr_device && now.st_ino == stderr_inode) {
+	bool same =
+		confined() || (fstat(STDERR_FILENO, &now) == 0 && now.st_dev == stderr_device && now.st_ino == stderr_inode);
+	if (stderr_known && same) {
 		strncat(line, text, sizeof(line) - strlen(line) - 2);
 		strncat(line, more, sizeof(line) - strlen(line) - 2);
 		strcat(line, "\n");

@@ -12,6 +12,7 @@
 #include "publish.h"
 
 #include "conf.h"
+#include "confined.h"
 #include "fallback.h"
 #include "module.h"
 #include "peak.h"
@@ -26,6 +27,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -41,6 +43,7 @@ static struct ledger_class base_classes[CLASSES];
 static struct ledger_tally base_routes[LEDGER_ROUTES];
 static uint64_t base_reasons[LEDGER_REASONS];
 static struct lock threads_lock;
+static struct lock publish_lock; /* the ledger is one: two at once would add into each other's sums */
 static uint64_t dropped_threads;
 
 static uint64_t now_ns(clockid_t clock)
@@ -294,6 +297,7 @@ void publish_fork_child(void)
 	if (!l)
 		return;
 	lock_reset(&threads_lock);
+	lock_reset(&publish_lock);
 	sum_up(l);
 	size_t bytes = l->sites_count * sizeof(struct ledger_site);
 	if (base_sites)
@@ -341,9 +345,11 @@ void publish_thread_begin(struct thread *thread)
 	uint32_t number = l->threads_count < LEDGER_THREADS_MAX ? l->threads_count : LEDGER_THREADS_MAX - 1;
 	struct ledger_thread *record = &ledger_threads(l)[number];
 	if (l->threads_count < LEDGER_THREADS_MAX) {
-		*record = (struct ledger_thread){.tid = (uint64_t)syscall(SYS_gettid), .start_unix_ns = now_ns(CLOCK_REALTIME)};
-		/* Not at the end: a seccomp filter may be up by then. Not by prctl: that is one of our own entries. */
-		syscall(SYS_prctl, PR_GET_NAME, record->name, 0, 0, 0);
+		*record = (struct ledger_thread){.start_unix_ns = now_ns(CLOCK_REALTIME)};
+		if (!confined()) { /* by the raw call: prctl is one of our own entries */
+			record->tid = (uint64_t)syscall(SYS_gettid);
+			syscall(SYS_prctl, PR_GET_NAME, record->name, 0, 0, 0);
+		}
 	} else {
 		dropped_threads++;
 	}
@@ -406,11 +412,16 @@ uint64_t publish_allocs(void)
 static uint64_t resident_bytes(void)
 {
 	char text[128];
+	if (confined())
+		return 0;
+	int cancelled_before;
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelled_before);
 	int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
 	ssize_t bytes = fd < 0 ? 0 : read(fd, text, sizeof(text) - 1);
 	uint64_t pages = 0;
 	if (fd >= 0)
 		close(fd);
+	pthread_setcancelstate(cancelled_before, NULL);
 	text[bytes > 0 ? bytes : 0] = 0;
 	const char *at = strchr(text, ' ');
 	for (at = at ? at + 1 : ""; *at >= '0' && *at <= '9'; at++)
@@ -454,7 +465,7 @@ static void fill_memory(struct ledger_header *l)
 	if (memory->peak_allocated < memory->tally.inuse_space)
 		memory->peak_allocated = memory->tally.inuse_space;
 	memory->peak_slack = (uint64_t)heaps * PEAK_STEP_BYTES;
-	memory->peak_resident = getrusage(RUSAGE_SELF, &self) ? 0 : (uint64_t)self.ru_maxrss * 1024;
+	memory->peak_resident = confined() || getrusage(RUSAGE_SELF, &self) ? 0 : (uint64_t)self.ru_maxrss * 1024;
 }
 
 /* How many blocks each kind of slab gave back is not counted, only both together; and slabs change sides with the blocks
@@ -490,12 +501,8 @@ static void settle_reasons(struct ledger_header *l)
 	l->fallback_reasons[most] += l->routes[ROUTE_FALLBACK].alloc_objects - sum;
 }
 
-const struct ledger_header *publish(enum ledger_end end)
+static void fill(struct ledger_header *l, enum ledger_end end)
 {
-	struct ledger_header *l = ledger();
-	if (!l)
-		return NULL;
-	int saved = errno;
 	sum_up(l);
 	take_off_base(l);
 	settle_routes(l);
@@ -513,6 +520,24 @@ const struct ledger_header *publish(enum ledger_end end)
 	l->run.duration_ns = now_ns(CLOCK_MONOTONIC) - started_ns;
 	if (end != END_LIVE)
 		symbols_fill(l);
+}
+
+const struct ledger_header *publish(enum ledger_end end)
+{
+	static void *_Atomic publisher; /* a signal handler that interrupted it and leaves the program goes ahead */
+	struct ledger_header *l = ledger();
+	if (!l)
+		return NULL;
+	int saved = errno;
+	bool inside = atomic_load(&publisher) == (void *)&thread_self;
+	if (!inside)
+		lock_take(&publish_lock);
+	atomic_store(&publisher, (void *)&thread_self);
+	fill(l, end);
+	if (!inside) {
+		atomic_store(&publisher, NULL);
+		lock_drop(&publish_lock);
+	}
 	errno = saved;
 	return l;
 }

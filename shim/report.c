@@ -9,6 +9,7 @@
 
 #include "analytics/render.h"
 #include "conf.h"
+#include "confined.h"
 #include "pools/lock.h"
 #include "process.h"
 #include "publish.h"
@@ -36,7 +37,6 @@ enum { NOT_WRITTEN, WRITING, WRITTEN };
 static _Atomic int stage;
 static _Atomic pid_t writer;
 static struct lock writing;
-static _Atomic bool confined;
 
 static void append(char *path, const char *text)
 {
@@ -160,7 +160,8 @@ static int write_file(const char *path, const struct ledger_header *l)
 {
 	static char temporary[PATH_BYTES];
 	struct stat there;
-	if (stat(path, &there) == 0 && !S_ISREG(there.st_mode)) { /* a terminal, a pipe, /dev/null */
+	/* /dev/stderr, /dev/null: only where that is what the user named, since anybody may have put a link in a folder. */
+	if (strncmp(conf.report, "/dev/", 5) == 0 && stat(path, &there) == 0 && !S_ISREG(there.st_mode)) {
 		int direct = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 		if (direct < 0)
 			return errno;
@@ -264,9 +265,15 @@ static bool wanted(const struct ledger_header *l)
 
 void report_write(enum ledger_end end)
 {
-	if (process_is_inert() || strcmp(conf.report, "off") == 0 || !ledger() || !process_is_self())
+	if (process_is_inert() || strcmp(conf.report, "off") == 0 || !ledger())
 		return;
-	int saved = errno;
+	if (confined()) { /* not even asking for our pid is sure to be allowed */
+		process_say("no report: ", "the program has confined itself with seccomp");
+		return;
+	}
+	if (!process_is_self())
+		return;
+	int saved = errno, cancelled_before;
 	pid_t me = (pid_t)syscall(SYS_gettid);
 	int expected = NOT_WRITTEN;
 	if (!atomic_compare_exchange_strong(&stage, &expected, WRITING)) {
@@ -279,21 +286,19 @@ void report_write(enum ledger_end end)
 	}
 	atomic_store(&writer, me);
 	lock_take(&writing);
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelled_before); /* open and write are cancellation points */
 	const struct ledger_header *l = publish(end);
-	if (l && wanted(l)) {
-		if (atomic_load(&confined))
-			process_say("no report: ", "the program has confined itself with seccomp");
-		else
-			write_shielded(l);
-	}
+	if (l && wanted(l))
+		write_shielded(l);
 	atomic_store(&stage, WRITTEN);
 	lock_drop(&writing);
+	pthread_setcancelstate(cancelled_before, NULL);
 	errno = saved;
 }
 
 void report_again(void)
 {
-	if (process_is_self())
+	if (!confined() && process_is_self())
 		atomic_store(&stage, NOT_WRITTEN);
 }
 
@@ -302,9 +307,4 @@ void report_fork_child(void)
 	atomic_store(&stage, NOT_WRITTEN);
 	atomic_store(&writer, 0);
 	lock_reset(&writing);
-}
-
-void report_confined(void)
-{
-	atomic_store(&confined, true);
 }

@@ -20,7 +20,4 @@ void report_again(void);
 
 void report_fork_child(void);
 
-/* The program is about to confine itself so that opening a file would kill it: no report will be written. */
-void report_confined(void);
-
 #endif

@@ -106,6 +106,18 @@ struct route *route_of(struct thread *thread, uintptr_t pc, unsigned class)
 	return tag ? route_at(thread, tag) : NULL;
 }
 
+/* A cache's key alone decides whether a look-up has found it, so nothing else need change; the index entry stays where the
+ * key's first address put it, and is found again if that one comes back. */
+void routes_rename(uint16_t site, uintptr_t pc)
+{
+	for (struct heap *heap = heap_first(); heap; heap = heap->next)
+		for (uint32_t tag = 1; tag <= heap->tags; tag++) {
+			const struct route *route = route_at(thread_of(heap), tag);
+			if (route->site == site)
+				heap->caches[tag].key = route_key(pc, route->class);
+		}
+}
+
 /* Sets how many blocks the route's cache may hold. */
 static void set_ready_max(struct thread *thread, uint16_t tag, uint32_t blocks)
 {
@@ -200,7 +212,7 @@ static void age(struct thread *thread)
 	for (uint32_t tag = 1; tag <= thread->heap.tags; tag++) {
 		const struct cache *cache = &thread->heap.caches[tag];
 		struct route *route = route_at(thread, tag);
-		if (cache->free && (uint32_t)cache->allocs == route->seen)
+		if (route->ready_max && (uint32_t)cache->allocs == route->seen)
 			empty_cache(thread, (uint16_t)tag);
 		route->seen = (uint32_t)cache->allocs;
 	}

@@ -57,6 +57,9 @@ struct cache *route_cache(struct thread *thread, uintptr_t pc, unsigned class);
 /* The route of (pc, class) on this thread, made if need be; NULL: no memory. */
 struct route *route_of(struct thread *thread, uintptr_t pc, unsigned class);
 
+/* The site is known by another address: every thread's routes of it are found by that one alone. */
+void routes_rename(uint16_t site, uintptr_t pc);
+
 /* cache_give said that the cache of `tag` holds too much. */
 void route_overflow(struct thread *thread, uint16_t tag);
 

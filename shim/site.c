@@ -11,16 +11,18 @@
 #include "pools/lock.h"
 #include "pools/meta.h"
 #include "pools/os.h"
+#include "route.h"
 
 #include <string.h>
 
-enum { INDEX_SLOTS = 1 << 17, SITES_STEP = 256, FALLBACK_CHUNK = 64 };
+enum { PAGE_MAX = 64 << 10, INDEX_SLOTS = 1 << 17, SITES_STEP = 256, FALLBACK_CHUNK = 64 };
 
 static _Atomic uint16_t index_table[INDEX_SLOTS]; /* site number + 0: site 0 is never stored */
 static struct ledger_header *region;
 static uint32_t sites_max = LEDGER_SITES_MAX, sites_committed;
 static _Atomic bool full; /* as add_locked found it: nobody need take the lock to hear it again */
 static struct lock lock;
+static bool mapping_retired[LEDGER_MAPPINGS_MAX];
 static _Atomic uint64_t dropped_mappings;
 static struct site_fallback other_fallback;
 static struct site_fallback *_Atomic fallback_chunks[LEDGER_SITES_MAX / FALLBACK_CHUNK + 1];
@@ -30,9 +32,10 @@ static uint32_t hash(uintptr_t pc)
 	return (uint32_t)((pc >> 2) ^ (pc >> 21)) & (INDEX_SLOTS - 1);
 }
 
+/* To the largest page any kernel has. */
 static size_t round_page(size_t bytes)
 {
-	return (bytes + OS_PAGE - 1) & -(size_t)OS_PAGE;
+	return (bytes + PAGE_MAX - 1) & -(size_t)PAGE_MAX;
 }
 
 bool sites_init(void)
@@ -46,7 +49,7 @@ bool sites_init(void)
 	lay.total_bytes = lay.sites_at + round_page((LEDGER_SITES_MAX + 1) * sizeof(struct ledger_site));
 	lay.strings_used = 1;
 	lay.sites_count = 1; /* "other" */
-	struct ledger_header *fresh = os_reserve(lay.total_bytes, OS_PAGE);
+	struct ledger_header *fresh = os_reserve(lay.total_bytes, PAGE_MAX);
 	sites_committed = SITES_STEP;
 	if (!fresh || !os_commit(fresh, lay.sites_at + round_page(SITES_STEP * sizeof(struct ledger_site))))
 		return false;
@@ -89,15 +92,56 @@ static uint16_t find(uintptr_t pc, uint32_t *slot)
 	}
 }
 
+static bool is_same(const struct ledger_mapping *map, const struct module *module)
+{
+	return map->start == module->start && map->limit == module->limit &&
+	       map->build_id_bytes == module->build_id_bytes &&
+	       memcmp(map->build_id, module->build_id, module->build_id_bytes) == 0;
+}
+
+/* The site's address changes its meaning: from now on it is found by `pc`, on every thread. A thread that is in the old
+ * code's allocation at this moment may count it once more on the old one; there is none when the code is unloaded. */
+static void rename_site_locked(uint16_t number, uint64_t pc)
+{
+	ledger_sites(region)[number].pc = pc;
+	routes_rename(number, pc);
+}
+
+static void retire_locked(uint32_t mapping, bool retired)
+{
+	mapping_retired[mapping] = retired;
+	for (uint32_t i = 1; i < region->sites_count; i++) {
+		const struct ledger_site *site = &ledger_sites(region)[i];
+		if (site->mapping == mapping)
+			rename_site_locked((uint16_t)i,
+			                   retired ? SITE_RETIRED | i : site->offset + ledger_mappings(region)[mapping].bias);
+	}
+}
+
+void sites_retire_unloaded(void)
+{
+	struct module now;
+	for (uint32_t i = 0; region && i < region->mappings_count; i++) {
+		const struct ledger_mapping *map = &ledger_mappings(region)[i];
+		if (mapping_retired[i] || (module_find(map->start, &now) && is_same(map, &now)))
+			continue;
+		lock_take(&lock);
+		if (!mapping_retired[i])
+			retire_locked(i, true);
+		lock_drop(&lock);
+	}
+}
+
 /* A module's mapping, added when it is new. The module was found by the caller, outside the lock. */
 static uint32_t mapping_of_locked(const struct module *module)
 {
 	struct ledger_mapping *maps = ledger_mappings(region);
 	for (uint32_t i = region->mappings_count; i-- > 0;)
-		if (maps[i].start == module->start && maps[i].limit == module->limit &&
-		    maps[i].build_id_bytes == module->build_id_bytes &&
-		    memcmp(maps[i].build_id, module->build_id, module->build_id_bytes) == 0)
+		if (is_same(&maps[i], module)) {
+			if (mapping_retired[i])
+				retire_locked(i, false);
 			return i;
+		}
 	if (region->mappings_count == LEDGER_MAPPINGS_MAX) {
 		atomic_fetch_add_explicit(&dropped_mappings, 1, memory_order_relaxed);
 		return LEDGER_NONE;
@@ -114,7 +158,11 @@ static uint32_t mapping_of_locked(const struct module *module)
 
 static uint16_t add_locked(uintptr_t pc, const struct module *module)
 {
-	uint32_t number = region->sites_count;
+	uint32_t number = region->sites_count, slot;
+	uint32_t mapping = module ? mapping_of_locked(module) : LEDGER_NONE;
+	uint16_t revived = find(pc, &slot); /* the module came back */
+	if (revived)
+		return revived;
 	if (number >= sites_max) {
 		atomic_store_explicit(&full, true, memory_order_relaxed);
 		return SITE_OTHER;
@@ -129,7 +177,7 @@ static uint16_t add_locked(uintptr_t pc, const struct module *module)
 	}
 	struct ledger_site *site = &ledger_sites(region)[number];
 	site->pc = pc;
-	site->mapping = module ? mapping_of_locked(module) : LEDGER_NONE;
+	site->mapping = mapping;
 	site->offset = module ? pc - module->bias : pc;
 	region->sites_count = number + 1;
 	return (uint16_t)number;
@@ -151,6 +199,8 @@ static uint16_t intern(uintptr_t pc)
 uint16_t site_of(uintptr_t pc)
 {
 	uint32_t slot;
+	if (pc & SITE_RETIRED)
+		return (uint16_t)pc;
 	if (!region || pc <= 1) /* 1 stands for "other" where a return address is asked for */
 		return SITE_OTHER;
 	uint16_t site = find(pc, &slot);

@@ -1,7 +1,8 @@
 /* site.h: places that allocate, interned to a number.
  *
  * A site is the return address of the interposed call. Site 0 is "other": it takes what the table has no room for. A
- * site is never forgotten, so a number is good for the life of the process; its module is looked up once, when the site
+ * site is never forgotten, so a number is good for the life of the process; but it is retired when its module is
+ * unloaded, and then another site may have its address. Its module is looked up once, when the site
  * is first seen, without a lock (glibc's _dl_find_object), because it may be unloaded later.
  */
 #ifndef SLUICE_SITE_H
@@ -31,7 +32,13 @@ void sites_limit(uint32_t max);
 /* The site of a return address, new if need be. */
 uint16_t site_of(uintptr_t pc);
 
-/* A return address of the site; 0 for SITE_OTHER. */
+/* After a dlclose: the sites of modules that are gone keep their counts, but their addresses may come back as other
+ * code, so they are known by SITE_RETIRED | number from now on. A module that comes back where it was is the same. */
+void sites_retire_unloaded(void);
+
+#define SITE_RETIRED (UINT64_C(1) << 56) /* no user address */
+
+/* A return address of the site, SITE_RETIRED | number for a retired one; 0 for SITE_OTHER. */
 uintptr_t site_pc(uint16_t site);
 
 /* Its fallback counters (never NULL: those without memory share site 0's). */
