@@ -19,6 +19,7 @@ enum { HEAP_IDLE_AGES = 2, CLAIM_TRIES = 4, TAGS_FIRST = 32 };
 static struct heap *_Atomic all_heaps;
 static struct lock lock; /* the abandoned list */
 static struct heap *abandoned;
+static struct lock caches_lock; /* a heap's caches move, or another thread renames one */
 static _Atomic uint32_t abandoned_count;
 static _Atomic uint32_t heap_count;
 
@@ -101,11 +102,20 @@ static bool caches_grow(struct heap *heap)
 	struct cache *old = heap->caches, *fresh = meta_take(2 * (size_t)heap->tags_room * sizeof(struct cache));
 	if (!fresh)
 		return false;
+	lock_take(&caches_lock);
 	memcpy(fresh, old, heap->tags_room * sizeof(struct cache));
 	heap->caches = fresh;
 	heap->tags_room *= 2;
+	lock_drop(&caches_lock);
 	meta_give(old, heap->tags_room / 2 * sizeof(struct cache));
 	return true;
+}
+
+void cache_rename(struct heap *heap, uint16_t tag, uint64_t key)
+{
+	lock_take(&caches_lock);
+	heap->caches[tag].key = key;
+	lock_drop(&caches_lock);
 }
 
 uint16_t heap_tag_new(struct heap *heap, uint64_t key)
@@ -305,9 +315,31 @@ void heap_fork_parent(void)
 	lock_drop(&lock);
 }
 
+void caches_fork_prepare(void)
+{
+	lock_take(&caches_lock);
+}
+
+void caches_fork_parent(void)
+{
+	lock_drop(&caches_lock);
+}
+
+/* A thread that is gone may have put a block on a slab and not yet the slab on its heap's list. */
+static void requeue_all(void)
+{
+	uint32_t granules = range_usage().granules;
+	for (struct heap *heap = heap_first(); heap; heap = heap->next)
+		atomic_store_explicit(&heap->pending, 0, memory_order_relaxed);
+	for (uint32_t i = 0; i < granules; i++)
+		if (slab_owner(&range.slabs[i]) && atomic_load_explicit(&range.slabs[i].remote, memory_order_relaxed))
+			pending_push(heap_of(&range.slabs[i]), &range.slabs[i]);
+}
+
 void heap_fork_child(struct heap *mine)
 {
 	lock_reset(&lock);
+	lock_reset(&caches_lock);
 	for (struct heap *heap = heap_first(); heap; heap = heap->next) {
 		uint32_t now = atomic_load_explicit(&heap->state, memory_order_relaxed);
 		if (heap != mine && (now == HEAP_LIVE || now == HEAP_BORROWED))
@@ -325,4 +357,5 @@ void heap_fork_child(struct heap *mine)
 		}
 	}
 	atomic_store_explicit(&abandoned_count, count, memory_order_relaxed);
+	requeue_all();
 }

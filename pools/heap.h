@@ -78,6 +78,9 @@ struct heap *heap_first(void);
 /* A new tag for `key`, its cache empty, or 0 when there are too many or no memory. The caches may move. */
 uint16_t heap_tag_new(struct heap *heap, uint64_t key);
 
+/* Another thread may give a heap's cache another key; the owner must not be finding it by the old one any more. */
+void cache_rename(struct heap *heap, uint16_t tag, uint64_t key);
+
 /* Hands back all but `keep` of a cache's blocks, the oldest ones. */
 void cache_shrink(struct heap *heap, struct cache *cache, uint64_t keep);
 
@@ -101,6 +104,8 @@ bool heap_claim(struct heap *heap, unsigned class,
 
 void heap_fork_prepare(void);
 void heap_fork_parent(void);
+void caches_fork_prepare(void); /* nests inside the caller's own locks */
+void caches_fork_parent(void);
 void heap_fork_child(struct heap *mine); /* every other heap that is LIVE or BORROWED is LOST here */
 
 #endif

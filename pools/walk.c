@@ -90,7 +90,7 @@ static const char *walk_slab(uint32_t granule, struct walk *seen)
 	const struct slab *slab = &range.slabs[granule];
 	RULE(slab->class < CLASSES, "a slab has a class");
 	const struct class *class = &class_table[slab->class];
-	RULE(slab->granules == class->granules, "a slab is as long as its class says");
+	RULE(slab->granules == class->granules && slab->inverse == class->inverse, "a slab is cut as its class says");
 	for (uint32_t i = 1; i < slab->granules; i++) {
 		RULE(slab_state(slab + i) == SLAB_REST && slab[i].granules == i, "a slab's rest points back at it");
 		RULE(slab_owner(slab + i) == 0, "a slab's rest has no owner, so that frees look for its head");
@@ -154,6 +154,11 @@ static const char *walk_pool(const struct pool *pool, struct books *books)
 	if (!wrong)
 		wrong = walk_list(pool, pool->full, SLAB_FULL, &counted, books);
 	RULE(!wrong, wrong);
+	uint32_t last = pool->partly_last;
+	RULE(last == SLAB_NIL ? pool->partly == SLAB_NIL
+	                      : range.slabs[last].next == SLAB_NIL && range.slabs[last].pool == pool->index &&
+	                            slab_state(&range.slabs[last]) == SLAB_PARTLY,
+	     "a pool knows the last of its partly free slabs");
 	RULE(counted.slabs == pool->slabs, "a pool's slabs are all in its lists");
 	RULE(counted.empty == pool->empty, "a pool knows how many empty slabs it keeps");
 	return NULL;

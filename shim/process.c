@@ -1,7 +1,7 @@
 /* process.c: start, fork, and the two ways to speak. See process.h.
  *
- * Fork: every lock is taken before and dropped after, in the order in which they nest (heaps, sites, fallback's table,
- * range, tables), so the child's memory is consistent. jemalloc registers its own handlers when it is set up, which we
+ * Fork: every lock is taken before and dropped after, in the order in which they nest (heaps, sites, caches, fallback's
+ * table, range, tables), so the child's memory is consistent. jemalloc registers its own handlers when it is set up, which we
  * make happen first. glibc's stdio list lock is registered last, so that it is taken first: a thread that holds it may
  * be waiting for an allocator's lock, and the other way round fork would deadlock.
  */
@@ -130,6 +130,7 @@ static void fork_prepare(void)
 {
 	heap_fork_prepare();
 	sites_fork_prepare();
+	caches_fork_prepare();
 	fallback_fork_prepare();
 	range_fork_prepare();
 	meta_fork_prepare();
@@ -140,6 +141,7 @@ static void fork_parent(void)
 	meta_fork_parent();
 	range_fork_parent();
 	fallback_fork_parent();
+	caches_fork_parent();
 	sites_fork_parent();
 	heap_fork_parent();
 }

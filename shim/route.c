@@ -114,7 +114,7 @@ void routes_rename(uint16_t site, uintptr_t pc)
 		for (uint32_t tag = 1; tag <= heap->tags; tag++) {
 			const struct route *route = route_at(thread_of(heap), tag);
 			if (route->site == site)
-				heap->caches[tag].key = route_key(pc, route->class);
+				cache_rename(heap, (uint16_t)tag, route_key(pc, route->class));
 		}
 }
 
