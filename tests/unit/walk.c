@@ -1,0 +1,222 @@
+/* The walker itself: each rule is broken once, by hand, in a heap where everything occurs; it must name that rule, and
+ * find nothing once it is mended. */
+#include "pools/walk.h"
+#include "pools/pool.h"
+#include "tests/heap_user.h"
+
+#include <criterion/criterion.h>
+#include <string.h>
+
+enum { SHARED = 0, OWNED = 1, LONG = 2, FULL_COUNT = 3 };
+
+static struct user *user;
+static struct slab *current, *partly, *full, *owned, *longer; /* longer: of several granules */
+static char *cached, *used, *freed; /* blocks: in a cache, with the program, on `partly`'s free list */
+
+static void *take(unsigned key)
+{
+	enum range_refusal why;
+	return user_take(user, key, &why);
+}
+
+static struct slab *slab_in(enum slab_state state, unsigned key)
+{
+	for (uint32_t i = 0; i < range_usage().granules; i++)
+		if (slab_state(&range.slabs[i]) == state && range.slabs[i].class == user_class_of[key])
+			return &range.slabs[i];
+	return NULL;
+}
+
+static void setup(void)
+{
+	static void *blocks[3000];
+	classes_init();
+	cr_assert(range_init(64 << 20));
+	range_decay_set(-1);
+	user_class_of[SHARED] = 9; /* 160 bytes, 102 a slab */
+	user_class_of[OWNED] = 19;
+	user_class_of[LONG] = 60;
+	cr_assert_not_null(user = user_enter());
+	for (int i = 0; i < 1000; i++)
+		blocks[i] = take(SHARED);
+	for (int i = 300; i < 800; i += 3)
+		user_give(user, blocks[i]);
+	user_settle(user);
+	cr_assert(user_own(user, OWNED));
+	for (int i = 0; i < 200; i++)
+		blocks[i] = take(OWNED);
+	used = blocks[0];
+	for (int i = 0; i < 30; i++)
+		take(LONG);
+	user_give(user, cached = blocks[1]);
+	/* Some come from another thread, and are not home yet. */
+	for (int i = 301; i < 400; i += 3)
+		user_give(NULL, blocks[i]);
+	current = &range.slabs[user->heap.shared[user_class_of[SHARED]].current];
+	partly = slab_in(SLAB_PARTLY, SHARED);
+	full = slab_in(SLAB_FULL, SHARED);
+	owned = slab_of(used);
+	longer = slab_in(SLAB_FULL, LONG);
+	cr_assert(current && partly && full && owned && longer && partly->next != SLAB_NIL && longer->granules > 1);
+	cr_assert_neq(user->heap.shared[user_class_of[SHARED]].current, SLAB_NIL);
+	freed = partly->free;
+	cr_assert_not_null(freed);
+	cr_assert_null(walk_pools().wrong);
+	cr_assert_null(walk_own_heap(&user->heap));
+}
+
+TestSuite(walk, .init = setup);
+
+/* With `what` set to `value` the walker says `sentence`; with its own value, nothing. */
+#define BREAK(what, value, sentence)                                                                                   \
+	do {                                                                                                               \
+		__typeof__(what) saved = (what);                                                                               \
+		(what) = (value);                                                                                              \
+		const char *wrong = walk_pools().wrong;                                                                        \
+		(what) = saved;                                                                                                \
+		cr_expect(wrong &&strcmp(wrong, sentence) == 0, "%s = %s: %s", #what, #value, wrong ? wrong : "nothing said"); \
+		cr_expect_null(walk_pools().wrong);                                                                            \
+	} while (0)
+
+static struct pool *pool_of_key(unsigned key)
+{
+	return user->pool_of[key] == POOL_NONE ? &user->heap.shared[user_class_of[key]]
+	                                       : pool_at(&user->heap, user->pool_of[key]);
+}
+
+Test(walk, sees_blocks)
+{
+	char *next = *(char **)freed;
+	BREAK(*(void **)freed, freed, "a block is free once");
+	BREAK(*(void **)freed, freed + 16, "a free block begins where a block begins");
+	BREAK(*(void **)freed, used, "a free block lies in its slab");
+	BREAK(*(void **)freed, slab_start(partly) - 160, "a free block lies in its slab");
+	BREAK(*(void **)freed, NULL, next ? "the free list holds what is not used" : "");
+	BREAK(partly->free, NULL, "the free list holds what is not used");
+	BREAK(partly->used, partly->used + 1, "the free list holds what is not used");
+	uint32_t capacity = class_table[current->class].capacity;
+	cr_assert_lt(current->carved, capacity);
+	void *beyond = slab_start(current) + (slab_first_block(current) + current->carved) % capacity * 160;
+	BREAK(current->free, beyond, "a free block was carved");
+	BREAK(partly->used, partly->carved + 1, "used blocks have been carved");
+	BREAK(partly->carved, 200, "a slab has at most its class's blocks carved");
+}
+
+Test(walk, sees_remote_frees)
+{
+	struct slab *slab = NULL;
+	for (uint32_t i = 0; i < range_usage().granules && !slab; i++)
+		if (atomic_load(&range.slabs[i].remote) >> 32 > 1)
+			slab = &range.slabs[i];
+	cr_assert_not_null(slab);
+	uint64_t word = atomic_load(&slab->remote);
+	BREAK(slab->remote, word + (UINT64_C(1) << 32), "the remote list is as long as its count");
+	BREAK(slab->remote, word - (UINT64_C(1) << 32), "the remote list is as long as its count");
+	BREAK(slab->remote, word + 1, "a free block begins where a block begins");
+	char *first = slab_start(slab) + ((size_t)(uint32_t)word - 1) * 16;
+	BREAK(*(void **)first, first, "a block is free once");
+	if (slab->free)
+		BREAK(*(void **)first, slab->free, "a block is free once");
+}
+
+Test(walk, sees_slabs)
+{
+	BREAK(partly->class, CLASSES, "a slab has a class");
+	BREAK(partly->class, 60, "a slab is cut as its class says");
+	BREAK(partly->inverse, partly->inverse + 1, "a slab is cut as its class says");
+	BREAK(longer->granules, 1, "a slab is cut as its class says");
+	BREAK(longer[1].granules, 2, "a slab's rest points back at it");
+	BREAK(longer[1].owner, (uintptr_t)&user->heap, "a slab's rest has no owner, so that frees look for its head");
+	BREAK(longer[1].state, SLAB_NONE, "a slab's rest points back at it");
+	BREAK(partly->owner, 0, "a slab has an owner");
+	BREAK(partly->owner, (uintptr_t)&user->heap, "shared slabs, and only they, have tags");
+	BREAK(owned->owner, (uintptr_t)&user->heap | SLAB_SHARED_BIT, "shared slabs, and only they, have tags");
+	BREAK(owned->tags, partly->tags, "shared slabs, and only they, have tags");
+	BREAK(owned->tag, 0, "an owned slab carries its pool's tag");
+	BREAK(partly->pool, partly->pool + 1, "a slab fits its pool");
+	BREAK(pool_of_key(OWNED)->open, false, "a slab fits its pool");
+}
+
+Test(walk, sees_states)
+{
+	BREAK(partly->state, SLAB_FULL, "a full slab has every block used");
+	BREAK(full->state, SLAB_PARTLY, "a partly free slab has a free block");
+	BREAK(partly->state, SLAB_REST, "a slab is in the list of its state");
+	BREAK(partly->state, SLAB_NONE, "a granule is free or in a slab");
+	BREAK(partly->state, 7, "a slab is current, partly free or full");
+	BREAK(partly->state, SLAB_CURRENT, "a slab is in the list of its state");
+	BREAK(current->state, SLAB_PARTLY, "the current slab is the pool's");
+	struct slab *none = &range.slabs[range_usage().granules - 1];
+	cr_assert_eq(slab_state(none), SLAB_NONE);
+	BREAK(none->state, SLAB_REST, "a granule is free or in a slab");
+}
+
+Test(walk, sees_lists)
+{
+	struct pool *pool = pool_of_key(SHARED);
+	BREAK(pool->current, SLAB_NIL, "a pool's slabs are all in its lists");
+	BREAK(pool->partly, partly->next, "lists are linked both ways");
+	BREAK(pool->full, SLAB_NIL, "a pool's slabs are all in its lists");
+	BREAK(pool->partly_last, pool->partly, "a pool knows the last of its partly free slabs");
+	BREAK(pool->partly_last, SLAB_NIL, "a pool knows the last of its partly free slabs");
+	BREAK(pool->slabs, pool->slabs + 1, "a pool's slabs are all in its lists");
+	BREAK(pool->slabs, 1, "a pool knows how many slabs it has");
+	BREAK(pool->empty, pool->empty + 1, "a pool knows how many empty slabs it keeps");
+	BREAK(range.slabs[partly->next].prev, SLAB_NIL, "lists are linked both ways");
+	BREAK(range.slabs[pool->partly].next, pool->partly, "lists are linked both ways");
+	BREAK(range.slabs[pool->partly].next, slab_index(owned), "a slab is in the list of its state");
+}
+
+Test(walk, sees_caches)
+{
+	struct cache *cache = &user->heap.caches[user_tag(user, OWNED)];
+	cr_assert_eq(cache->free, cached);
+	BREAK(cache->free, *(void **)cached, "a cache's list is as long as its counters say");
+	BREAK(cache->frees, cache->frees + 1, "a cache's list is as long as its counters say");
+	BREAK(cache->allocs, cache->allocs + 1, "a cache's list is as long as its counters say");
+	BREAK(cache->supplied, cache->supplied - 1, "a cache's list is as long as its counters say");
+	BREAK(*(void **)cached, cached, "a cache's list is as long as its counters say");
+	BREAK(*(void **)cached, &cache, "a cached block lies in the range");
+	BREAK(*(void **)cached, slab_start(full), "a cached block belongs to the cache's tag");
+	BREAK(cache->free, freed, "a cached block belongs to the cache's tag");
+}
+
+Test(walk, sees_books)
+{
+	struct heap *heap = &user->heap;
+	BREAK(heap->owned_pools, heap->owned_pools + 1, "a heap knows how many pools sites own");
+	BREAK(heap->used_bytes, heap->used_bytes + 16, "a heap's used bytes are its slabs' used blocks");
+	BREAK(heap->owned_bytes, 0, "its owned bytes are the slabs that are or were owned");
+	BREAK(heap->owned_used_bytes, heap->owned_used_bytes - 1, "its owned used bytes are their used blocks");
+	BREAK(owned->budgeted, false, "its owned bytes are the slabs that are or were owned");
+	BREAK(partly->budgeted, true, "its owned bytes are the slabs that are or were owned");
+	/* A slab of the range that nobody lists. */
+	enum range_refusal why;
+	struct slab *stray = range_take(1, &why);
+	stray->class = 0;
+	stray->inverse = class_table[0].inverse;
+	stray->tag = pool_of_key(OWNED)->tag;
+	cr_expect_not_null(walk_pools().wrong);
+	range_give(stray);
+	cr_expect_null(walk_pools().wrong);
+}
+
+Test(walk, own_heap_sees_its_slabs_too)
+{
+	void *saved = partly->free;
+	partly->free = NULL;
+	cr_expect_str_eq(walk_own_heap(&user->heap), "the free list holds what is not used");
+	partly->free = saved;
+	user->heap.used_bytes++;
+	cr_expect_str_eq(walk_own_heap(&user->heap), "a heap's used bytes are its slabs' used blocks");
+	user->heap.used_bytes--;
+	cr_expect_null(walk_own_heap(&user->heap));
+}
+
+Test(walk, counts_what_it_sees)
+{
+	struct walk seen = walk_pools();
+	cr_expect_eq(seen.bytes, range_usage().active);
+	cr_expect_eq(seen.owned_bytes, user->heap.owned_bytes);
+	cr_expect_eq(seen.used - seen.cached, (uint64_t)(user_alive(SHARED) - 33 + user_alive(OWNED) + user_alive(LONG)));
+}
