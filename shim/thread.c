@@ -10,7 +10,7 @@
 
 #include "pools/meta.h"
 #include "process.h"
-#include "publish.h"
+#include "publish_threads.h"
 #include "route.h"
 
 #include <errno.h>

@@ -1,0 +1,19 @@
+/* publish_threads.h: the ledger's record of each thread: who it is, and what it allocated while it had its heap.
+ */
+#ifndef SLUICE_PUBLISH_THREADS_H
+#define SLUICE_PUBLISH_THREADS_H
+
+#include "analytics/ledger.h"
+#include "thread.h"
+
+/* A thread got its heap, or is about to leave it with all its blocks settled. */
+void publish_thread_begin(struct thread *thread);
+void publish_thread_end(struct thread *thread);
+
+/* Brings the records of the living up to date, and quality.live_threads and dropped_threads with them. */
+void publish_threads(struct ledger_header *l);
+
+/* The child of a fork: the caller is the only thread, and begins here. */
+void publish_threads_fork_child(struct ledger_header *l);
+
+#endif
