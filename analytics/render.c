@@ -182,7 +182,8 @@ static void render_run(struct json_out *out, const struct view *v)
 	json_out_object_begin(out);
 	for (uint32_t i = 0; i < run->conf_count && i < LEDGER_CONF_MAX; i++) {
 		size_t length = string_length(v, run->conf_keys[i].at);
-		if (!length || run->conf_keys[i].at + length >= v->strings_bytes || conf_key_seen(v, run, i)) /* needs its NUL */
+		if (!length || run->conf_keys[i].at + length >= v->strings_bytes ||
+		    conf_key_seen(v, run, i)) /* needs its NUL */
 			continue;
 		json_out_key(out, v->strings + run->conf_keys[i].at);
 		ledger_text(out, v, run->conf_values[i]);
