@@ -26,7 +26,7 @@ class Base(victims.Case):
     def end(self, way, **kw):
         """Runs plain and shimmed; the same status and output; the shimmed run."""
         plain = subprocess.run([victims.victim("end"), way], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, timeout=victims.WATCHDOG_S)
+                               stderr=subprocess.PIPE, cwd=self.fresh_folder(), timeout=victims.WATCHDOG_S)
         run = self.run_victim("end", way, **kw)
         self.assertEqual(run.status, plain.returncode, run.err)
         self.assertEqual(run.out, plain.stdout.decode())

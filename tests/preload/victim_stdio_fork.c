@@ -1,6 +1,9 @@
-/* Threads print through stdio and open files while another thread forks; the children use stdio and malloc. fork takes
- * stdio's locks after the handlers of pthread_atfork: an allocator that takes its locks in such a handler deadlocks with a
- * thread that holds a stream and allocates (it hangs Debian's jemalloc). Argument: forks.
+/* Threads print through stdio and open files while another thread forks; the children use stdio and malloc.
+ *
+ * fork runs the handlers of pthread_atfork, in which an allocator takes its locks, and only then takes the lock of stdio's list.
+ * So there is a circle, unless the allocator takes that lock first: the forking thread has the allocator's locks and
+ * waits for the list; a thread in fflush(NULL) has the list and waits for a stream; a thread in getline has the stream and
+ * waits for the allocator. It hangs Debian's jemalloc. Argument: forks.
  */
 #include "victim.h"
 
@@ -29,6 +32,25 @@ static void *print(void *unused)
 	return unused;
 }
 
+/* With the stream locked, as getline does, a block large enough to leave every allocator's fast path; and all streams flushed. */
+static void *allocate_locked(void *unused)
+{
+	while (!done) {
+		flockfile(common);
+		free(kept(malloc(700000)));
+		fputs("with the stream locked\n", common);
+		funlockfile(common);
+	}
+	return unused;
+}
+
+static void *flush_all(void *unused)
+{
+	while (!done)
+		fflush(NULL);
+	return unused;
+}
+
 static void child(int i)
 {
 	FILE *f = fopen("/dev/null", "w");
@@ -48,11 +70,13 @@ static void child(int i)
 int main(int argc, char **argv)
 {
 	int forks = argc > 1 ? atoi(argv[1]) : 100;
-	pthread_t t[PRINTERS];
+	pthread_t t[PRINTERS], locker, flusher;
 	common = fopen("/dev/null", "w");
 	for (int i = 0; i < PRINTERS; i++) {
 		CHECK(pthread_create(&t[i], NULL, print, NULL) == 0, "pthread_create");
 	}
+	CHECK(pthread_create(&locker, NULL, allocate_locked, NULL) == 0, "pthread_create");
+	CHECK(pthread_create(&flusher, NULL, flush_all, NULL) == 0, "pthread_create");
 	for (int i = 0; i < forks; i++) {
 		pid_t pid = fork();
 		CHECK(pid >= 0, "fork: %s", strerror(errno));
@@ -66,5 +90,7 @@ int main(int argc, char **argv)
 	for (int i = 0; i < PRINTERS; i++) {
 		pthread_join(t[i], NULL);
 	}
+	pthread_join(locker, NULL);
+	pthread_join(flusher, NULL);
 	return victim_ok();
 }
