@@ -2,6 +2,7 @@
  * blocks without a site where the table finds no memory. */
 #define _GNU_SOURCE
 #include "shim/fallback.h"
+#include "pools/classes.h"
 #include "pools/meta.h"
 #include "shim/site.h"
 #include "tests/acting.h"
@@ -102,7 +103,7 @@ static void give(struct held *h)
 static void resize(struct dice *dice, struct held *h)
 {
 	struct counted *c = &counted[h->site];
-	size_t fresh_bytes = 33000 + dice_below(dice, 100000), before = fallback_usable(h->at);
+	size_t fresh_bytes = 33000 + dice_below(dice, 300000), before = fallback_usable(h->at);
 	unsigned char *fresh = fallback_resize(h->at, fresh_bytes);
 	cr_assert_not_null(fresh);
 	h->at = fresh;
@@ -112,7 +113,7 @@ static void resize(struct dice *dice, struct held *h)
 	c->allocs++, c->frees++, c->reallocs++;
 	c->space += fresh_bytes;
 	c->inuse_space += fallback_usable(fresh) - before;
-	by_reason[REASON_LARGE]++;
+	by_reason[fresh_bytes > CLASS_SIZE_MAX ? REASON_LARGE : REASON_CAPACITY]++;
 }
 
 static void random_blocks(uint64_t seed)

@@ -1,0 +1,417 @@
+/* allocate, release, reallocate from end to end in this process: exact counts by site from several threads, and every way
+ * to be refused: the right reason is counted, the fallback serves, and the pools have lost nothing. */
+#define _GNU_SOURCE
+#include "shim/allocate.h"
+#include "pools/meta.h"
+#include "pools/walk.h"
+#include "shim/fallback.h"
+#include "shim/publish.h"
+#include "shim/route.h"
+#include "shim/site.h"
+#include "tests/acting.h"
+#include "tests/dice.h"
+#include "tests/sanitized.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static __attribute__((constructor(101))) void begin(void)
+{
+	acting_begin("decay:-1,range:64M");
+}
+
+enum { SITES = 60, BLOCKS = 2000, THREADS = 4, STEPS = 40000 };
+
+static uintptr_t pc_of(unsigned site)
+{
+	return 0x30000 + 32 * (uintptr_t)site;
+}
+
+/* What the ledger should say of a site. */
+struct count {
+	_Atomic uint64_t allocs, space, frees, reallocs;
+};
+
+static struct count counts[SITES];
+
+struct block {
+	unsigned char *at;
+	size_t bytes;
+	unsigned site;
+};
+
+static struct block *_Atomic passed[256]; /* between threads */
+
+static bool marked(const struct block *b, size_t bytes)
+{
+	unsigned char mark = (unsigned char)(b->site + 1);
+	for (size_t i = 0; i < bytes; i += i < 64 ? 1 : 997)
+		if (b->at[i] != mark)
+			return false;
+	return true;
+}
+
+static const char *make(struct dice *dice, struct block *b)
+{
+	size_t most = dice_chance(dice, 80) ? 600 : dice_chance(dice, 90) ? 20000 : 500000;
+	size_t align = dice_chance(dice, 10) ? (size_t)16 << dice_below(dice, 10) : 16;
+	bool zero = dice_chance(dice, 20);
+	b->bytes = dice_below(dice, most);
+	b->site = (unsigned)dice_below(dice, SITES);
+	errno = 4711;
+	b->at = align > 16 ? allocate_aligned(b->bytes, align, pc_of(b->site))
+	        : zero     ? allocate_zeroed(b->bytes, pc_of(b->site))
+	                   : allocate(b->bytes, pc_of(b->site));
+	if (!b->at || errno != 4711)
+		return "a block comes and errno stays";
+	if ((uintptr_t)b->at % align || usable_size(b->at) < b->bytes)
+		return "a block is aligned and large enough";
+	for (size_t i = 0; zero && align == 16 && i < b->bytes; i++)
+		if (b->at[i])
+			return "calloc's bytes are zero";
+	memset(b->at, (int)b->site + 1, b->bytes);
+	atomic_fetch_add(&counts[b->site].allocs, 1);
+	atomic_fetch_add(&counts[b->site].space, b->bytes);
+	return NULL;
+}
+
+static const char *change(struct dice *dice, struct block *b)
+{
+	size_t bytes = 1 + dice_below(dice, dice_chance(dice, 90) ? 2000 : 400000);
+	unsigned char *fresh =
+		reallocate(b->at, bytes, pc_of((b->site + 1) % SITES)); /* its birth site counts, not the caller */
+	if (!fresh)
+		return "realloc gives a block";
+	b->at = fresh;
+	if (!marked(b, bytes < b->bytes ? bytes : b->bytes))
+		return "realloc keeps the bytes";
+	memset(fresh, (int)b->site + 1, bytes);
+	b->bytes = bytes;
+	atomic_fetch_add(&counts[b->site].allocs, 1);
+	atomic_fetch_add(&counts[b->site].frees, 1);
+	atomic_fetch_add(&counts[b->site].space, bytes);
+	atomic_fetch_add(&counts[b->site].reallocs, 1);
+	return NULL;
+}
+
+static const char *drop(struct block *b)
+{
+	if (!marked(b, b->bytes))
+		return "a block keeps its bytes";
+	atomic_fetch_add(&counts[b->site].frees, 1);
+	errno = 4712;
+	release(b->at);
+	b->at = NULL;
+	return errno == 4712 ? NULL : "free keeps errno";
+}
+
+static void *work(void *seed)
+{
+	struct dice dice = dice_of((uintptr_t)seed);
+	struct block *blocks = meta_take(BLOCKS * sizeof(*blocks));
+	const char *wrong = NULL;
+	for (int i = 0; i < STEPS && !wrong; i++) {
+		struct block *b = &blocks[dice_below(&dice, BLOCKS)];
+		if (!b->at) {
+			wrong = make(&dice, b);
+		} else if (dice_chance(&dice, 25)) {
+			wrong = change(&dice, b);
+		} else if (dice_chance(&dice, 30)) { /* exchanged with another thread's */
+			struct block *envelope = meta_take(sizeof(*envelope));
+			*envelope = *b;
+			b->at = NULL;
+			envelope = atomic_exchange(&passed[dice_below(&dice, 256)], envelope);
+			if (envelope) {
+				*b = *envelope;
+				meta_give(envelope, sizeof(*envelope));
+			}
+		} else {
+			wrong = drop(b);
+		}
+	}
+	for (int i = 0; i < BLOCKS && !wrong; i += 2) /* the others stay */
+		if (blocks[i].at)
+			wrong = drop(&blocks[i]);
+	return (void *)(uintptr_t)wrong;
+}
+
+static void check_ledger(void)
+{
+	const struct ledger_header *l = publish(END_LIVE);
+	struct walk seen = walk_pools();
+	cr_assert_null(seen.wrong, "%s", seen.wrong);
+	uint64_t objects = 0;
+	for (unsigned s = 0; s < SITES; s++) {
+		const struct ledger_site *site = &ledger_sites(l)[site_of(pc_of(s))];
+		cr_assert_eq(site->tally.alloc_objects, counts[s].allocs, "site %u", s);
+		cr_assert_eq(site->tally.alloc_space, counts[s].space, "site %u", s);
+		cr_assert_eq(site->tally.free_objects, counts[s].frees, "site %u", s);
+		cr_assert_eq(site->tally.inuse_objects, counts[s].allocs - counts[s].frees, "site %u", s);
+		cr_assert_eq(site->realloc_objects, counts[s].reallocs, "site %u", s);
+		objects += counts[s].allocs;
+	}
+	cr_assert_eq(l->memory.tally.alloc_objects, objects, "nothing is counted anywhere else");
+	cr_assert_eq(seen.used - seen.cached + l->routes[ROUTE_FALLBACK].inuse_objects, l->memory.tally.inuse_objects);
+}
+
+static void exact(uintptr_t seed, unsigned threads)
+{
+	pthread_t ids[THREADS];
+	for (uintptr_t i = 0; i < threads; i++)
+		cr_assert_eq(pthread_create(&ids[i], NULL, work, (void *)(seed + i)), 0);
+	for (unsigned i = 0; i < threads; i++) {
+		void *wrong;
+		pthread_join(ids[i], &wrong);
+		cr_assert_null(wrong, "seed %lu: %s", seed + i, (char *)wrong);
+	}
+	check_ledger();
+}
+
+Test(allocate, one_thread_is_counted_exactly)
+{
+	exact(1, 1);
+}
+
+Test(allocate, threads_are_counted_exactly)
+{
+	exact(10, THREADS);
+}
+
+Test(allocate, threads_after_threads_are_counted_exactly)
+{
+	for (uintptr_t wave = 0; wave < 4; wave++)
+		exact(100 * wave, THREADS);
+}
+
+Test(allocate, without_ownership_all_is_counted_exactly)
+{
+	route_limits.own = false;
+	exact(20, THREADS);
+	cr_assert_eq(publish(END_LIVE)->routes[ROUTE_OWNED].alloc_objects, 0);
+}
+
+/* --- refusals ----------------------------------------------------------------------------------------------------- */
+
+static uint64_t reason(enum ledger_reason why)
+{
+	return fallback_reason_count(why);
+}
+
+static void *taken[70000];
+
+/* `count` blocks that all work, then all are freed; the pools must be whole at both moments. */
+static void use(unsigned site, size_t bytes, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		taken[i] = allocate(bytes, pc_of(site));
+		cr_assert_not_null(taken[i]);
+		memset(taken[i], (int)i, bytes);
+		counts[site].allocs++;
+		counts[site].space += bytes;
+	}
+	check_ledger();
+	for (unsigned i = 0; i < count; i++) {
+		cr_assert_eq(*(unsigned char *)taken[i], (unsigned char)i);
+		release(taken[i]);
+		counts[site].frees++;
+	}
+	check_ledger();
+}
+
+Test(allocate, capacity_is_counted_and_the_fallback_serves)
+{
+	range_limit(1 << 20);
+	use(3, 100, 20000);
+	cr_assert_gt(reason(REASON_CAPACITY), 5000);
+	cr_assert_eq(reason(REASON_RANGE) + reason(REASON_MEMORY) + reason(REASON_THREAD), 0);
+	cr_assert_leq(range_usage().peak_active, 1 << 20);
+	uint64_t before = reason(REASON_CAPACITY);
+	range_limit(SIZE_MAX);
+	use(3, 100, 20000);
+	cr_assert_eq(reason(REASON_CAPACITY), before, "raised, the pools serve again");
+}
+
+Test(allocate, a_sites_cap_is_counted)
+{
+	route_limits.site_max = 256 << 10;
+	use(3, 100, 20000);
+	cr_assert_gt(reason(REASON_CAPACITY), 10000);
+	use(4, 100, 2000);
+}
+
+Test(allocate, a_full_range_is_counted)
+{
+	use(3, 1000, 70000);
+	cr_assert_gt(reason(REASON_RANGE), 1000);
+	cr_assert_eq(reason(REASON_CAPACITY), 0);
+}
+
+Test(allocate, large_and_aligned_are_counted)
+{
+	use(5, CLASS_SIZE_MAX + 1, 10);
+	cr_assert_eq(reason(REASON_LARGE), 10);
+	void *block = allocate_aligned(100, 8192, pc_of(6));
+	cr_assert(block && (uintptr_t)block % 8192 == 0);
+	cr_assert_eq(reason(REASON_ALIGNED), 1);
+	cr_assert(is_pooled(allocate_aligned(100, 4096, pc_of(6))), "a page is served from pools");
+}
+
+Test(allocate, impossible_sizes_are_refused_uncounted)
+{
+	const size_t sizes[] = {SIZE_MAX, SIZE_MAX - 4096, (size_t)PTRDIFF_MAX + 1};
+	void *block = allocate(100, pc_of(7));
+	for (size_t i = 0; i < 3; i++) {
+		errno = 0;
+		cr_assert(!allocate(sizes[i], pc_of(7)) && errno == ENOMEM);
+		errno = 0;
+		cr_assert(!allocate_zeroed(sizes[i], pc_of(7)) && errno == ENOMEM);
+		errno = 0;
+		cr_assert(!allocate_aligned(sizes[i], 64, pc_of(7)) && errno == ENOMEM);
+		errno = 0;
+		cr_assert(!reallocate(block, sizes[i], pc_of(7)) && errno == ENOMEM);
+	}
+	counts[7].allocs = 1;
+	counts[7].space = 100;
+	check_ledger();
+}
+
+/* The destructor of the program's own key runs after ours, again and again, and allocates each time. */
+static pthread_key_t key;
+
+static void allocate_late(void *left)
+{
+	void *block = allocate(100, pc_of(8));
+	counts[8].allocs++;
+	counts[8].frees++;
+	counts[8].space += 100;
+	release(block);
+	if ((uintptr_t)left > 1)
+		pthread_setspecific(key, (void *)((uintptr_t)left - 1));
+}
+
+static void *end_slowly(void *unused)
+{
+	allocate_late((void *)5);
+	return unused;
+}
+
+Test(allocate, a_thread_too_late_for_a_heap_is_counted)
+{
+	pthread_t thread;
+	if (SANITIZED)
+		cr_skip_test("ThreadSanitizer has left a thread by then");
+	cr_assert_eq(pthread_key_create(&key, allocate_late), 0);
+	cr_assert_eq(pthread_create(&thread, NULL, end_slowly, NULL), 0);
+	pthread_join(thread, NULL);
+	cr_assert_gt(reason(REASON_THREAD), 0);
+	check_ledger();
+}
+
+/* --- the kernel says no ------------------------------------------------------------------------------------------- */
+
+#define HOLDS(what)                                                                                                    \
+	do {                                                                                                               \
+		if (!(what))                                                                                                   \
+			return __LINE__ % 255 + 1;                                                                                 \
+	} while (0)
+
+static const struct rlimit no_more = {4096, RLIM_INFINITY}, any = {RLIM_INFINITY, RLIM_INFINITY};
+
+static void warm_the_fallback(void)
+{
+	for (int i = 0; i < 200; i++)
+		taken[i] = allocate(400000, pc_of(1));
+	for (int i = 0; i < 200; i++)
+		release(taken[i]);
+}
+
+static void use_up_tables(void)
+{
+	for (size_t bytes = 1 << 16; bytes >= 64; bytes /= 2)
+		while (meta_take(bytes))
+			;
+}
+
+static int memory_refused(void)
+{
+	unsigned n = 0;
+	warm_the_fallback();
+	HOLDS(allocate(50, pc_of(9)) && setrlimit(RLIMIT_DATA, &no_more) == 0);
+	use_up_tables();
+	while (n < 70000 && (taken[n] = allocate(2000, pc_of(9 + n % 40)))) {
+		memset(taken[n], (int)n, 2000);
+		n++;
+	}
+	HOLDS(n > 1000 && n < 70000 && errno == ENOMEM && reason(REASON_MEMORY) > 100);
+	HOLDS(!walk_pools().wrong);
+	for (unsigned i = 0; i < n; i++) {
+		HOLDS(*(unsigned char *)taken[i] == (unsigned char)i);
+		release(taken[i]);
+	}
+	HOLDS(!walk_pools().wrong);
+	HOLDS(setrlimit(RLIMIT_DATA, &any) == 0);
+	for (unsigned i = 0; i < 20000; i++)
+		HOLDS(taken[i] = allocate(2000, pc_of(9)));
+	for (unsigned i = 0; i < 20000; i++)
+		release(taken[i]);
+	struct walk seen = walk_pools();
+	HOLDS(!seen.wrong);
+	return seen.used - seen.cached == 1 ? 0 : 255;
+}
+
+static pthread_barrier_t both;
+
+static void *first_without_memory(void *unused)
+{
+	(void)unused;
+	/* jemalloc 5.3 crashes when it must refuse a thread it has never seen; a large block needs no heap of ours. */
+	release(allocate(300000, pc_of(12)));
+	pthread_barrier_wait(&both);
+	pthread_barrier_wait(&both);
+	void *block = allocate(100, pc_of(12));
+	uintptr_t wrong = !block ? 1 : is_pooled(block) ? 2 : thread_if_any() ? 3 : reason(REASON_THREAD) != 1 ? 4 : 0;
+	release(block);
+	return (void *)wrong;
+}
+
+static int heap_refused(void)
+{
+	pthread_t thread;
+	void *wrong;
+	warm_the_fallback();
+	pthread_barrier_init(&both, NULL, 2);
+	HOLDS(pthread_create(&thread, NULL, first_without_memory, NULL) == 0);
+	pthread_barrier_wait(&both);
+	HOLDS(setrlimit(RLIMIT_DATA, &no_more) == 0);
+	use_up_tables();
+	pthread_barrier_wait(&both);
+	pthread_join(thread, &wrong);
+	if (wrong)
+		return (int)(uintptr_t)wrong;
+	HOLDS(!walk_pools().wrong);
+	return setrlimit(RLIMIT_DATA, &any);
+}
+
+static int exit_of(int (*run)(void))
+{
+	int status;
+	pid_t child = fork();
+	if (child == 0)
+		_exit(run());
+	cr_assert_eq(waitpid(child, &status, 0), child);
+	return status;
+}
+
+Test(allocate, refused_memory_is_counted_and_nothing_is_lost)
+{
+	if (SANITIZED)
+		cr_skip_test("a sanitizer needs the kernel's yes");
+	cr_expect_eq(exit_of(memory_refused), 0);
+	int refused = exit_of(heap_refused);
+	cr_expect_eq(refused, 0, "%x", (unsigned)refused);
+}

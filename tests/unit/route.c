@@ -1,0 +1,189 @@
+/* Routes: how ownership is earned, refused and lost, how a cache grows and is emptied, and what has no route. */
+#include "shim/route.h"
+#include "pools/walk.h"
+#include "shim/allocate.h"
+#include "shim/budget.h"
+#include "shim/publish.h"
+#include "shim/site.h"
+#include "tests/acting.h"
+
+#include <criterion/criterion.h>
+
+static __attribute__((constructor(101))) void begin(void)
+{
+	acting_begin("decay:-1,range:256M");
+}
+
+enum { BLOCKS = 20000 };
+
+static void *blocks[BLOCKS];
+
+static uintptr_t pc_of(unsigned site)
+{
+	return 0x40000 + 32 * (uintptr_t)site;
+}
+
+static struct cache *cache_of(unsigned site, size_t size)
+{
+	return route_cache(thread_self, pc_of(site), class_of(size));
+}
+
+static struct route *route(unsigned site, size_t size)
+{
+	return route_of(thread_get(), pc_of(site), class_of(size));
+}
+
+static bool is_owned(const void *block)
+{
+	return !(slab_owner(slab_of(block)) & SLAB_SHARED_BIT);
+}
+
+static void take(unsigned site, size_t size, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		cr_assert_not_null(blocks[i] = allocate(size, pc_of(site)));
+}
+
+static void give(unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		release(blocks[i]);
+}
+
+static void whole(void)
+{
+	struct walk seen = walk_pools();
+	cr_assert_null(seen.wrong, "%s", seen.wrong);
+}
+
+Test(route, a_site_touched_once_gets_one_block)
+{
+	take(1, 64, 1);
+	cr_assert_eq(cache_of(1, 64)->supplied, 1);
+	cr_assert_null(cache_of(1, 64)->free);
+	cr_assert_not(is_owned(blocks[0]));
+}
+
+Test(route, ownership_is_earned_with_a_slab_of_live_bytes)
+{
+	uint32_t slab = class_table[class_of(64)].capacity;
+	take(1, 64, slab / 2);
+	cr_assert_eq(route(1, 64)->pool, POOL_NONE);
+	take(1, 64, 2 * slab);
+	cr_assert_neq(route(1, 64)->pool, POOL_NONE);
+	cr_assert(is_owned(blocks[2 * slab - 1]));
+	whole();
+}
+
+Test(route, blocks_that_come_and_go_earn_nothing)
+{
+	for (int i = 0; i < 1000; i++) {
+		take(1, 64, 50);
+		give(50);
+	}
+	cr_assert_eq(route(1, 64)->pool, POOL_NONE);
+}
+
+Test(route, nothing_is_owned_where_the_option_says_so)
+{
+	route_limits.own = false;
+	take(1, 64, 5000);
+	cr_assert_eq(thread_self->heap.owned_pools, 0);
+}
+
+Test(route, owned_pools_are_capped)
+{
+	route_limits.owned_max = 3;
+	for (unsigned site = 0; site < 10; site++)
+		take(site, 64, 1000);
+	cr_assert_eq(thread_self->heap.owned_pools, 3);
+	whole();
+}
+
+Test(route, the_budget_may_refuse)
+{
+	budget_init(0);
+	for (unsigned site = 0; site < 4; site++)
+		take(site, 64, 600);
+	cr_assert_eq(thread_self->heap.owned_bytes, 0, "no allowance, and far too little is alive");
+	take(0, 64, BLOCKS);
+	take(0, 64, BLOCKS);
+	cr_assert_gt(thread_self->heap.owned_bytes, 0, "an eighth of what is alive is a slab");
+	whole();
+}
+
+/* The allowance is given back with the slab that took it. */
+Test(route, charges_come_back)
+{
+	for (int round = 0; round < 50; round++) {
+		take(1, 64, 3000);
+		cr_assert_gt(thread_self->heap.owned_bytes, 0, "round %d", round);
+		give(3000);
+		routes_settle(thread_self);
+		whole();
+	}
+}
+
+Test(route, batches_double_up_to_their_most)
+{
+	uint64_t last = 0, most = 0;
+	for (int i = 0; i < 3000; i++) {
+		take(1, 64, 1);
+		uint64_t batch = cache_of(1, 64)->batch;
+		cr_assert(batch == last || batch == 2 * last || last == 0, "from %lu to %lu", last, batch);
+		last = batch;
+		most = batch > most ? batch : most;
+	}
+	cr_assert(most >= 16 && most * 64 <= GRANULE_BYTES, "%lu", most);
+}
+
+Test(route, settling_empties_every_cache)
+{
+	for (unsigned site = 0; site < 50; site++) {
+		take(site, 16 + 30 * site, 100);
+		give(site % 2 ? 100 : 50);
+	}
+	struct walk before = walk_pools();
+	cr_assert_gt(before.cached, 0);
+	routes_settle(thread_self);
+	struct walk after = walk_pools();
+	cr_assert_null(after.wrong);
+	cr_assert_eq(after.cached, 0);
+	cr_assert_eq(after.used, before.used - before.cached);
+	cr_assert_eq(thread_self->ready_max, 0);
+	cr_assert_eq(thread_self->ready_owned_max, 0);
+}
+
+/* More kinds of blocks than a thread has tags: they share a route a class, and count on "other". */
+Test(route, without_a_route_of_its_own_a_site_counts_as_other)
+{
+	enum { KINDS = HEAP_TAGS_MAX + 2000 };
+	for (unsigned i = 0; i < KINDS; i++)
+		blocks[i % BLOCKS] = allocate(16 + 16 * (i % 30), pc_of(i));
+	cr_assert_leq(thread_self->heap.tags, HEAP_TAGS_MAX - 1);
+	const struct ledger_header *l = publish(END_LIVE);
+	cr_assert_eq(l->memory.tally.alloc_objects, KINDS);
+	uint64_t other = ledger_sites(l)[SITE_OTHER].tally.alloc_objects;
+	cr_assert(other >= 2000 && other <= 2000 + CLASSES + 2, "%lu on other", other);
+	cr_assert_eq(l->quality.dropped_sites, other);
+	for (unsigned i = 0; i < KINDS; i++)
+		release(blocks[i]);
+	l = publish(END_LIVE);
+	cr_assert_eq(l->memory.tally.inuse_objects, 0);
+	cr_assert_eq(ledger_sites(l)[SITE_OTHER].tally.free_objects, other);
+	whole();
+}
+
+/* Two kinds whose index entries collide are told apart by their keys, however many there are. */
+Test(route, every_kind_has_its_own_route)
+{
+	for (unsigned i = 0; i < 5000; i++)
+		blocks[i] = allocate(16 * (1 + i % 20), pc_of(i / 20));
+	for (unsigned i = 0; i < 5000; i++) {
+		const struct cache *cache = cache_of(i / 20, 16 * (1 + i % 20));
+		cr_assert_not_null(cache);
+		cr_assert(cache->allocs == 1 && cache->space == 16 * (1 + i % 20), "kind %u", i);
+	}
+	give(5000);
+	whole();
+}
