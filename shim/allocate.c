@@ -239,7 +239,8 @@ static void *reallocate_fallback(void *block, size_t size)
 {
 	size_t usable = fallback_usable(block);
 	if (size > CLASS_SIZE_MAX || fits_in_place(size, usable)) {
-		void *fresh = fallback_resize(block, size);
+		enum ledger_reason small = range.bytes ? REASON_CAPACITY : REASON_RANGE; /* why it was here to begin with */
+		void *fresh = fallback_resize(block, size, size > CLASS_SIZE_MAX ? REASON_LARGE : small);
 		return fresh ? fresh : refuse();
 	}
 	uintptr_t pc = fallback_pc(block);

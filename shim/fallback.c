@@ -31,6 +31,11 @@ extern int sluice_je_mallctlbymib(const size_t *mib, size_t length, void *old, s
                                   size_t fresh_bytes);
 extern void sluice_je_malloc_stats_print(void (*write_text)(void *, const char *), void *context, const char *opts);
 
+/* One arena: what comes here is large or rare, and jemalloc crashes when a thread's first call needs a new arena and the
+ * kernel refuses the memory for it. MALLOC_CONF still has the last word. */
+extern const char *sluice_je_malloc_conf;
+const char *sluice_je_malloc_conf = "narenas:1";
+
 enum { SHARDS = 64, SHARD_FIRST = 64 };
 
 #define TOMBSTONE UINT64_C(1) /* no address is 0 */
@@ -195,7 +200,7 @@ void fallback_give(void *block)
 	errno = saved;
 }
 
-void *fallback_resize(void *block, size_t size)
+void *fallback_resize(void *block, size_t size, enum ledger_reason why)
 {
 	int saved = errno;
 	size_t before = sluice_je_sallocx(block, 0);
@@ -207,7 +212,7 @@ void *fallback_resize(void *block, size_t size)
 		count_free((uint16_t)site, before);
 		count_alloc((uint16_t)site, size, sluice_je_sallocx(fresh, 0));
 		count(&site_fallback((uint16_t)site)->reallocs, 1);
-		count(&reasons[size > CLASS_SIZE_MAX ? REASON_LARGE : REASON_CAPACITY], 1);
+		count(&reasons[why], 1);
 	}
 	errno = saved;
 	return fresh;

@@ -20,8 +20,8 @@ void *fallback_take(size_t size, size_t align, bool zero, uintptr_t pc, enum led
 /* Frees a block of fallback_take; `block` is not NULL. */
 void fallback_give(void *block);
 
-/* Grows or shrinks; the block keeps its site. NULL: unchanged. Both sizes stay above what pools serve. */
-void *fallback_resize(void *block, size_t size);
+/* Grows or shrinks, counted as one more alloc and one more free; the block keeps its site. NULL: unchanged. */
+void *fallback_resize(void *block, size_t size, enum ledger_reason why);
 
 /* Return address of the block's site, 0 when it is not known. */
 uintptr_t fallback_pc(const void *block);

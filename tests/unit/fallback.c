@@ -104,7 +104,7 @@ static void resize(struct dice *dice, struct held *h)
 {
 	struct counted *c = &counted[h->site];
 	size_t fresh_bytes = 33000 + dice_below(dice, 300000), before = fallback_usable(h->at);
-	unsigned char *fresh = fallback_resize(h->at, fresh_bytes);
+	unsigned char *fresh = fallback_resize(h->at, fresh_bytes, REASON_LARGE);
 	cr_assert_not_null(fresh);
 	h->at = fresh;
 	cr_assert(marked(h, fresh_bytes), "the bytes came along");
@@ -113,7 +113,7 @@ static void resize(struct dice *dice, struct held *h)
 	c->allocs++, c->frees++, c->reallocs++;
 	c->space += fresh_bytes;
 	c->inuse_space += fallback_usable(fresh) - before;
-	by_reason[fresh_bytes > CLASS_SIZE_MAX ? REASON_LARGE : REASON_CAPACITY]++;
+	by_reason[REASON_LARGE]++;
 }
 
 static void random_blocks(uint64_t seed)
@@ -209,8 +209,8 @@ Test(fallback, refused_resize_leaves_the_block)
 	h.at = fallback_take(h.bytes, 0, false, pc_of(3), REASON_LARGE);
 	mark(&h);
 	struct counted one = {.allocs = 1, .space = 50000, .inuse_space = fallback_usable(h.at)};
-	cr_assert_null(fallback_resize(h.at, (size_t)PTRDIFF_MAX + 1));
-	cr_assert_null(fallback_resize(h.at, PTRDIFF_MAX));
+	cr_assert_null(fallback_resize(h.at, (size_t)PTRDIFF_MAX + 1, REASON_LARGE));
+	cr_assert_null(fallback_resize(h.at, PTRDIFF_MAX, REASON_LARGE));
 	cr_assert(marked(&h, h.bytes));
 	cr_assert_eq(fallback_pc(h.at), pc_of(3));
 	check_site(3, &one);
