@@ -90,7 +90,7 @@ bool victim_has(const char *program)
 static void child_environment(const struct victim *v)
 {
 	char conf[VICTIM_PATH_MAX];
-	const char *report = v->report ? v->report : "%e.%p.json";
+	const char *report = v->report ? v->report : "%e.%p.%t.json";
 	snprintf(conf, sizeof(conf), "%s%s%s%s", *report ? "report:" : "", report,
 	         *report && v->conf && *v->conf ? "," : "", v->conf ? v->conf : "");
 	unsetenv("SLUICE_RUN_PID");
