@@ -250,7 +250,7 @@ Test(heap, a_claimed_slab_brings_its_blocks_and_their_keys)
 		cr_assert_eq(tag, user_tag(user, i % 2 ? 7 : 19));
 	}
 	cr_assert_eq(user_alive(19), 100);
-	cr_assert_eq(user_alive(7), 100 + fresh_count);
+	cr_assert_eq((uint64_t)user_alive(7), 100 + fresh_count);
 	for (unsigned i = 0; i < 1000; i += 5)
 		user_give(user, blocks.at[i]);
 	for (unsigned i = 0; i < fresh_count; i++)
@@ -278,7 +278,7 @@ Test(heap, remote_frees_follow_a_claimed_slab)
 	heap_drain(&user->heap);
 	walk(fresh);
 	cr_assert_eq(user_alive(19), 0);
-	cr_assert_eq(user_alive(7), fresh);
+	cr_assert_eq((uint64_t)user_alive(7), fresh);
 }
 
 static struct blocks *_Atomic asked; /* NULL: enough */
@@ -477,7 +477,7 @@ static void check_books(int round)
 		total += atomic_load(&alive_of[key]);
 	struct walk seen = walk_pools();
 	cr_assert_null(seen.wrong, "round %d: %s (granule %u)", round, seen.wrong, seen.granule);
-	cr_assert_eq(seen.used - seen.cached, total, "round %d: %lu alive, not %ld", round, seen.used - seen.cached, total);
+	cr_assert_eq(seen.used - seen.cached, (uint64_t)total, "round %d: %lu alive, not %ld", round, seen.used - seen.cached, total);
 	for (struct heap *heap = heap_first(); heap; heap = heap->next)
 		heap_drain(heap);
 	for (unsigned key = 0; key < KEYS; key++)
