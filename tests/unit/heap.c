@@ -281,6 +281,29 @@ Test(heap, remote_frees_follow_a_claimed_slab)
 	cr_assert_eq((uint64_t)user_alive(7), fresh);
 }
 
+/* The moment between reading whose the slab is and queueing it there, in which it is claimed: made by hand. */
+Test(heap, a_slab_queued_on_its_old_heap_is_passed_on)
+{
+	static struct blocks blocks;
+	struct user *user = user_enter();
+	on_thread(fill_two_and_leave, &blocks);
+	struct heap *left = heap_first();
+	size_t active = range_usage().active;
+	uint64_t fresh = 0;
+	for (; range_usage().active == active; fresh++)
+		take(user, 7);
+	for (unsigned i = 0; i < 1000; i += 5)
+		user_give(NULL, blocks.at[i]);
+	atomic_store(&left->pending, atomic_exchange(&user->heap.pending, 0));
+	heap_drain(&user->heap);
+	cr_assert_eq(user_alive(19), 100, "its owner does not know yet");
+	cr_assert(heap_borrow(left));
+	heap_return(left);
+	heap_drain(&user->heap);
+	walk(fresh);
+	cr_assert_eq(user_alive(19), 0);
+}
+
 static struct blocks *_Atomic asked; /* NULL: enough */
 static struct blocks *_Atomic answered;
 
@@ -477,7 +500,8 @@ static void check_books(int round)
 		total += atomic_load(&alive_of[key]);
 	struct walk seen = walk_pools();
 	cr_assert_null(seen.wrong, "round %d: %s (granule %u)", round, seen.wrong, seen.granule);
-	cr_assert_eq(seen.used - seen.cached, (uint64_t)total, "round %d: %lu alive, not %ld", round, seen.used - seen.cached, total);
+	cr_assert_eq(seen.used - seen.cached, (uint64_t)total, "round %d: %lu alive, not %ld", round,
+	             seen.used - seen.cached, total);
 	for (struct heap *heap = heap_first(); heap; heap = heap->next)
 		heap_drain(heap);
 	for (unsigned key = 0; key < KEYS; key++)

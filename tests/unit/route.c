@@ -137,6 +137,18 @@ Test(route, batches_double_up_to_their_most)
 	cr_assert(most >= 16 && most * 64 <= GRANULE_BYTES, "%lu", most);
 }
 
+Test(route, a_cache_holds_no_more_than_it_may)
+{
+	for (int round = 1; round < 12; round++) {
+		take(1, 64, 300u * (unsigned)round);
+		for (unsigned i = 0; i < 300u * (unsigned)round; i++) {
+			release(blocks[i]);
+			cr_assert_leq(cache_cached(cache_of(1, 64)), route(1, 64)->ready_max);
+		}
+	}
+	cr_assert_leq(route(1, 64)->ready_max * 64, thread_self->ready_max);
+}
+
 Test(route, settling_empties_every_cache)
 {
 	for (unsigned site = 0; site < 50; site++) {
