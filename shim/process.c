@@ -50,6 +50,8 @@ extern void _IO_list_resetlock(void) __attribute__((weak));
 extern int __cxa_atexit(void (*run)(void *), void *argument, void *dso);
 extern int __cxa_at_quick_exit(void (*run)(void *), void *dso);
 
+static void register_fork_handlers(void);
+
 static void complain(const char *line)
 {
 	process_say(line, "");
@@ -102,6 +104,8 @@ bool process_start(void)
 	if (now == FRESH && atomic_compare_exchange_strong(&state, &now, STARTING)) {
 		atomic_store(&starter, (void *)&thread_self);
 		set_up();
+		if (atomic_load(&state) == ACTIVE)
+			register_fork_handlers();
 	}
 	while ((now = atomic_load_explicit(&state, memory_order_acquire)) == STARTING) {
 		if (atomic_load(&starter) == (void *)&thread_self)
@@ -161,6 +165,21 @@ static void fork_child(void)
 	errno = saved;
 }
 
+/* As early as can be: prepare handlers run last registered first, and one that was registered before ours would run, and
+ * might allocate, while we hold our locks. But not before there is an environment, which jemalloc reads at its start. */
+static void register_fork_handlers(void)
+{
+	static _Atomic bool registered;
+	size_t bytes = sizeof(uint64_t);
+	uint64_t epoch = 1;
+	if (!environ || atomic_exchange(&registered, true))
+		return;
+	fallback_control("epoch", &epoch, &bytes, NULL, 0); /* sets jemalloc up, and with it its fork handlers */
+	pthread_atfork(fork_prepare, fork_parent, fork_child);
+	if (_IO_list_lock && _IO_list_unlock && _IO_list_resetlock)
+		pthread_atfork(_IO_list_lock, _IO_list_unlock, _IO_list_resetlock);
+}
+
 static void at_exit(void *unused)
 {
 	(void)unused;
@@ -186,12 +205,7 @@ static __attribute__((constructor)) void begin(int argc, char **argv, char **env
 	}
 	publish_begin(argc, argv);
 	report_begin(secure_getenv(SLUICE_RUN_ENV));
-	size_t bytes = sizeof(uint64_t);
-	uint64_t epoch = 1;
-	fallback_control("epoch", &epoch, &bytes, NULL, 0); /* sets jemalloc up, and with it its fork handlers */
-	pthread_atfork(fork_prepare, fork_parent, fork_child);
-	if (_IO_list_lock && _IO_list_unlock && _IO_list_resetlock)
-		pthread_atfork(_IO_list_lock, _IO_list_unlock, _IO_list_resetlock);
+	register_fork_handlers();
 	/* Without a library's handle, so that it runs at the very end and not among our own destructors: handlers run last
 	 * in, first out, and ours comes before even the dynamic linker's, which calls the destructors of all libraries. */
 	__cxa_atexit(at_exit, NULL, NULL);
