@@ -166,13 +166,14 @@ static void fork_child(void)
 }
 
 /* As early as can be: prepare handlers run last registered first, and one that was registered before ours would run, and
- * might allocate, while we hold our locks. But not before there is an environment, which jemalloc reads at its start. */
+ * might allocate, while we hold our locks. (Where that is before there is an environment, as in a program's preinit array,
+ * jemalloc does not see MALLOC_CONF.) */
 static void register_fork_handlers(void)
 {
 	static _Atomic bool registered;
 	size_t bytes = sizeof(uint64_t);
 	uint64_t epoch = 1;
-	if (!environ || atomic_exchange(&registered, true))
+	if (atomic_exchange(&registered, true))
 		return;
 	fallback_control("epoch", &epoch, &bytes, NULL, 0); /* sets jemalloc up, and with it its fork handlers */
 	pthread_atfork(fork_prepare, fork_parent, fork_child);
