@@ -32,9 +32,9 @@ struct victim {
 	const char *const *env;  /* "KEY=VALUE" sets, "KEY" removes; NULL ends them; NULL: none */
 	const char *preload;     /* LD_PRELOAD; NULL: none. See victim_sluice() */
 	const char *conf;        /* options, "key:value,key:value", besides report */
-	const char *report;      /* value of the option report; NULL: "%e.%p.%t.json" in the run's folder; "": the default */
-	int watchdog_s;          /* 0: VICTIM_WATCHDOG_S */
-	bool unchecked;          /* reports of this run are not ours to check */
+	const char *report; /* value of the option report; NULL: "%e.%p.%t.json" in the run's folder; "": the default */
+	int watchdog_s;     /* 0: VICTIM_WATCHDOG_S */
+	bool unchecked;     /* reports of this run are not ours to check */
 };
 
 /* What came of it. Release with victim_forget. */

@@ -233,6 +233,16 @@ class Names(Base):
         self.assertEqual((run.returncode, run.stdout), (STATUS, b""))
         self.one_line(run.stderr.decode(), "report.json", "permission denied")
 
+    def test_odd_names_and_arguments(self):
+        """Bytes that are no text, quotes, newlines: the report is good JSON all the same, and the file has the name."""
+        folder = self.fresh_folder()
+        program = os.fsencode(folder) + b'/odd "name\xff\nx'
+        shutil.copy(victims.victim("end"), program)
+        run = self.run_command([program, b"exit", b'\xfe\x01"\\'], folder=folder, report="")
+        self.assertEqual((run.status, run.err), (STATUS, ""))
+        self.assertEqual(list(run.reports), [os.fsdecode(b'sluice.odd "name\xff\nx.%d.json' % run.pid)])
+        self.assertEqual(run.only()["run"]["argv"][1:], ["exit", '\ufffd\x01"\\'])
+
     @unittest.skipUnless(os.geteuid() == 0, "only root can make a program of another user")
     def test_setuid_is_left_alone(self):
         """The dynamic linker ignores our preload in a setuid program: no report, no word."""

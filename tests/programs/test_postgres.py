@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import unittest
 
@@ -60,6 +61,15 @@ class Postgres(Case):
         self.assertEqual(run.status, 0, f"{name}: {run.err[-2000:]!r}")
         return run
 
+    def wait_accepting(self, server, to):
+        """The port answers while the server still says "starting up"; pg_isready knows the difference."""
+        while subprocess.run([self.tool("pg_isready")[0], *to, "-q"]).returncode != 0:
+            try:
+                server.wait(0.05)
+                self.fail("postgres ended while it was starting up")
+            except subprocess.TimeoutExpired:
+                pass
+
     def session(self, shim):
         self.make_work(user=USER)
         data = os.path.join(self.work, "data")
@@ -69,6 +79,7 @@ class Postgres(Case):
             "postgres", "-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", self.work, "-F", "-c",
             "shared_buffers=16MB", "-c", "max_wal_size=64MB"), shim, greet=b"\0\0\0\x08\x04\xd2\x16\x2f", user=USER)
         to = ["-h", "127.0.0.1", "-p", str(port), "-U", USER]
+        self.wait_accepting(server, to)
         said = [initdb, self.run_tool(shim, "psql", *to, "-X", "-f", "-", stdin=SQL.encode())]
         self.run_tool(shim, "pgbench", *to, "-i", "-q", "-s", "1", "postgres")
         bench = self.run_tool(shim, "pgbench", *to, "-n", "-c", str(CLIENTS), "-j", "2", "-t", str(TRANSACTIONS),
