@@ -24,6 +24,7 @@
 #include <pthread.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -197,12 +198,24 @@ static void settle_reasons(struct ledger_header *l)
 	l->fallback_reasons[most] += l->routes[ROUTE_FALLBACK].alloc_objects - sum;
 }
 
+/* Threads of the process besides the caller, as the kernel counts them: one that has no heap may be freeing too. Each is
+ * a folder below task; a folder's links are two and its subfolders. 0 when it cannot be read. */
+static uint64_t other_threads(void)
+{
+	struct stat tasks;
+	bool known = !confined() && stat("/proc/self/task", &tasks) == 0 && tasks.st_nlink > 3;
+	return known ? (uint64_t)tasks.st_nlink - 3 : 0;
+}
+
 static void fill(struct ledger_header *l, enum ledger_end end)
 {
+	uint64_t others = other_threads(); /* before: one that runs now may be gone when the sums are done */
 	sum_up(l);
 	take_off_base(l);
 	settle_routes(l);
 	publish_threads(l);
+	if (l->quality.live_threads < others)
+		l->quality.live_threads = others;
 	fill_memory(l);
 	for (int r = 0; r < LEDGER_REASONS; r++)
 		l->fallback_reasons[r] = fallback_reason_count((enum ledger_reason)r) - base_reasons[r];
