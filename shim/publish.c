@@ -22,11 +22,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+
+enum { GONE_YIELDS = 1000 };
 
 _Atomic int64_t peak_live, peak_highest;
 
@@ -207,9 +210,23 @@ static uint64_t other_threads(void)
 	return known ? (uint64_t)tasks.st_nlink - 3 : 0;
 }
 
+/* The same, at the end of the process. The kernel counts a thread a little longer than pthread_join waits for it, so one
+ * that is merely being cleared away gets the time for that, a millisecond or so. */
+static uint64_t other_threads_at_end(void)
+{
+	uint64_t others = other_threads();
+	for (int i = 0; i < GONE_YIELDS && others && !publish_threads_alive(); i++) {
+		sched_yield();
+		others = other_threads();
+	}
+	return others;
+}
+
 static void fill(struct ledger_header *l, enum ledger_end end)
 {
-	uint64_t others = other_threads(); /* before: one that runs now may be gone when the sums are done */
+	uint64_t others = end == END_LIVE
+	                      ? other_threads()
+	                      : other_threads_at_end(); /* before: one that runs now may be gone when the sums are done */
 	sum_up(l);
 	take_off_base(l);
 	settle_routes(l);

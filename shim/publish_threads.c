@@ -88,6 +88,17 @@ void publish_thread_end(struct thread *thread)
 	lock_drop(&threads_lock);
 }
 
+bool publish_threads_alive(void)
+{
+	const struct thread *mine = thread_if_any();
+	for (struct heap *heap = heap_first(); heap; heap = heap->next) {
+		uint32_t now = atomic_load_explicit(&heap->state, memory_order_relaxed);
+		if (thread_of(heap) != mine && (now == HEAP_LIVE || now == HEAP_BORROWED))
+			return true;
+	}
+	return false;
+}
+
 void publish_threads(struct ledger_header *l)
 {
 	l->quality.live_threads = 0;

@@ -6,9 +6,14 @@
 #include "analytics/ledger.h"
 #include "thread.h"
 
+#include <stdbool.h>
+
 /* A thread got its heap, or is about to leave it with all its blocks settled. */
 void publish_thread_begin(struct thread *thread);
 void publish_thread_end(struct thread *thread);
+
+/* Has any other thread a heap? */
+bool publish_threads_alive(void);
 
 /* Brings the records of the living up to date, and quality.live_threads and dropped_threads with them. */
 void publish_threads(struct ledger_header *l);
