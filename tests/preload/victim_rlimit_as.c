@@ -70,8 +70,8 @@ static void in_child(size_t n, size_t least)
 	if (pid == 0) {
 		for (int round = 0; round < 2; round++) {
 			size_t bytes = take_all(n);
-			CHECK(bytes >= least, "round %d: only %zu KiB in blocks of %zu bytes, not %zu KiB",
-			      round, bytes / 1024, n, least / 1024);
+			CHECK(bytes >= least, "round %d: only %zu KiB in blocks of %zu bytes, not %zu KiB", round, bytes / 1024, n,
+			      least / 1024);
 		}
 		exit(0);
 	}
