@@ -72,7 +72,7 @@ run = $(if $(VERBOSE),,@echo '  $(1) $@';)
 .DELETE_ON_ERROR:
 .SECONDARY:
 $(if $(filter clean,$(MAKECMDGOALS)),$(eval .NOTPARALLEL:)) # so that `make -j clean all` cleans first
-.PHONY: all binaries test check bench bench-quick demo soak fresh-root install uninstall format clean help FORCE \
+.PHONY: all binaries test check bench bench-quick bench-tools demo soak fresh-root install uninstall format clean help FORCE \
         debug audit asan tsan list-pools list-shim list-analytics
 
 all: $(PRODUCT)
@@ -122,7 +122,16 @@ $(O)/tests/victims/%: tests/preload/victim_%.cc $(O)/flags
 $(O)/tests/victims/lib%.so: tests/preload/lib_%.c $(O)/flags
 	$(call run,LINK)$(call VICTIM_CC,$(CC) -std=c11 -D_GNU_SOURCE=,-shared -fPIC)
 
+# --- benchmark programs ---------------------------------------------------------------------------------------------
+# Plain programs that know no allocator; always with the flags of an ordinary release build, whatever V is.
+BENCH_BIN := $(patsubst scripts/bench/micro/%.c,$(O)/bench/%,$(sort $(wildcard scripts/bench/micro/*.c)))
+$(O)/bench/%: scripts/bench/micro/%.c $(O)/flags
+	$(call run,LINK)mkdir -p $(@D) && $(CC) -std=c11 -D_GNU_SOURCE= -O2 -g -fno-builtin -pthread -Wall -Wextra \
+		-Wmissing-prototypes -Wshadow $(WERROR) -MMD -MP -MF $@.d -o $@ $< -ldl
+-include $(BENCH_BIN:=.d)
+
 # --- what people call -----------------------------------------------------------------------------------------------
+bench-tools: $(BENCH_BIN) ## the programs of the micro benchmarks
 test: ## install what is missing, build, run every test; T=PATTERN for some
 	@scripts/deps test
 	@$(MAKE) $J binaries
