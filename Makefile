@@ -123,15 +123,22 @@ $(O)/tests/victims/lib%.so: tests/preload/lib_%.c $(O)/flags
 	$(call run,LINK)$(call VICTIM_CC,$(CC) -std=c11 -D_GNU_SOURCE=,-shared -fPIC)
 
 # --- benchmark programs ---------------------------------------------------------------------------------------------
-# Plain programs that know no allocator; always with the flags of an ordinary release build, whatever V is.
-BENCH_BIN := $(patsubst scripts/bench/micro/%.c,$(O)/bench/%,$(sort $(wildcard scripts/bench/micro/*.c)))
-$(O)/bench/%: scripts/bench/micro/%.c $(O)/flags
-	$(call run,LINK)mkdir -p $(@D) && $(CC) -std=c11 -D_GNU_SOURCE= -O2 -g -fno-builtin -pthread -Wall -Wextra \
-		-Wmissing-prototypes -Wshadow $(WERROR) -MMD -MP -MF $@.d -o $@ $< -ldl
+# Plain programs that know no allocator, always with the flags of an ordinary release build, whatever V is; and
+# libraries to preload (*_malloc.c).
+BENCH_C   := $(sort $(wildcard scripts/bench/tools/*.c scripts/bench/proof/*.c scripts/bench/micro/*.c))
+BENCH_LIB := $(patsubst %.c,$(O)/bench/lib%.so,$(notdir $(filter %_malloc.c,$(BENCH_C))))
+BENCH_BIN := $(patsubst %.c,$(O)/bench/%,$(notdir $(filter-out %_malloc.c,$(BENCH_C)))) $(BENCH_LIB)
+vpath %.c $(sort $(dir $(BENCH_C)))
+BENCH_CC   = mkdir -p $(@D) && $(CC) -std=c11 -D_GNU_SOURCE= -O2 -g -fno-builtin -pthread -Wall -Wextra \
+             -Wmissing-prototypes -Wshadow $(WERROR) -MMD -MP -MF $@.d $(1) -o $@ $< -ldl
+$(BENCH_LIB): $(O)/bench/lib%.so: %.c $(O)/flags
+	$(call run,LINK)$(call BENCH_CC,-shared -fPIC)
+$(filter-out $(BENCH_LIB),$(BENCH_BIN)): $(O)/bench/%: %.c $(O)/flags
+	$(call run,LINK)$(call BENCH_CC)
 -include $(BENCH_BIN:=.d)
 
 # --- what people call -----------------------------------------------------------------------------------------------
-bench-tools: $(BENCH_BIN) ## the programs of the micro benchmarks
+bench-tools: $(BENCH_BIN) ## what scripts/ab needs: its meter, the micro benchmarks
 test: ## install what is missing, build, run every test; T=PATTERN for some
 	@scripts/deps test
 	@$(MAKE) $J binaries

@@ -1,22 +1,41 @@
-/* meter.c: run one program once and say what it took.
+/* meter.c: run one program once and say what it and its descendants took.
  *
- *   meter PRELOAD OUTPUT PROGRAM ARGS...      PRELOAD may be empty; OUTPUT gets the program's standard output
+ *   meter FD SAMPLE_MS [NAME=VALUE]... -- PROGRAM [ARG]...
  *
- * Prints one line on standard output:
- *   status  wall ns  user ns  system ns  peak RSS bytes  minor faults  major faults
- * where status is the exit status, or 128 + the signal, or 127 when the program could not be started.
+ * NAME=VALUE is set for the program only, never for the meter: a preload must not measure itself. When the program and
+ * all its descendants are gone, lines "KEY NUMBER" are written to descriptor FD:
+ *   status         exit status, 128 + signal, or 127 when the program could not be started
+ *   wall           ns, from the fork to the end of the program itself
+ *   user system    ns, of the program and every descendant
+ *   largest        bytes: the peak resident set of the largest single process (exact, from the kernel)
+ *   tree           bytes: the peak of the sum over the processes alive at once, looked at every SAMPLE_MS milliseconds;
+ *                  pages that processes share count once for each of them. 0: there was never more than one process
+ *   minor major    page faults
+ *   waits switches voluntary and involuntary context switches
+ * SIGTERM, SIGINT and SIGQUIT are passed on to the program; whatever it leaves behind is killed at its end. The meter dies with
+ * its parent and takes the program along.
  *
- * Why it exists: the kernel counts the parent's pages at the time of the fork into the child's peak RSS (exec carries
- * ru_maxrss over), so a program started from python would seem to need python's 10 MiB. This parent is tiny. Only the
- * program gets the preload, not the meter.
+ * Why it exists: the kernel carries the peak resident set of the process that called fork over exec, so a program
+ * started from Python would seem to need Python's memory. This parent is tiny.
  */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+enum { TREE_MAX = 4096, PATH_BYTES = 64, LIST_BYTES = 65536 };
+
+static pid_t program;
+static long page_bytes;
 
 static long long now(void)
 {
@@ -30,33 +49,161 @@ static long long ns(struct timeval t)
 	return t.tv_sec * 1000000000LL + t.tv_usec * 1000LL;
 }
 
-static void become(char **argv)
+static ssize_t slurp(const char *path, char *text, size_t room)
 {
-	int out = open(argv[2], O_WRONLY | O_CREAT | O_TRUNC, 0600);
-	if (out < 0 || dup2(out, 1) < 0 || (*argv[1] && setenv("LD_PRELOAD", argv[1], 1)))
-		_exit(127);
-	close(out);
-	execvp(argv[3], argv + 3);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	ssize_t n = read(fd, text, room - 1);
+	close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	return n;
+}
+
+/* The kernel lists children by the thread that forked them. */
+static int add_children_of_thread(pid_t pid, const char *thread, pid_t *tree, int count)
+{
+	char path[PATH_BYTES], list[LIST_BYTES];
+	snprintf(path, sizeof(path), "/proc/%d/task/%.16s/children", pid, thread);
+	if (slurp(path, list, sizeof(list)) <= 0)
+		return count;
+	for (char *at = list, *end; count < TREE_MAX; at = end) {
+		long child = strtol(at, &end, 10);
+		if (end == at)
+			break;
+		tree[count++] = (pid_t)child;
+	}
+	return count;
+}
+
+static int add_children(pid_t pid, pid_t *tree, int count)
+{
+	char path[PATH_BYTES];
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	DIR *threads = opendir(path);
+	for (const struct dirent *thread; threads && (thread = readdir(threads));)
+		if (thread->d_name[0] != '.')
+			count = add_children_of_thread(pid, thread->d_name, tree, count);
+	if (threads)
+		closedir(threads);
+	return count;
+}
+
+static long long resident(pid_t pid)
+{
+	char path[PATH_BYTES], line[128];
+	long size, pages;
+	snprintf(path, sizeof(path), "/proc/%d/statm", pid);
+	return slurp(path, line, sizeof(line)) > 0 && sscanf(line, "%ld %ld", &size, &pages) == 2 ? pages * page_bytes : 0;
+}
+
+/* The sum over the meter's descendants; `several` becomes 1 when there is more than one. */
+static long long tree_resident(int *several)
+{
+	static pid_t tree[TREE_MAX];
+	long long sum = 0;
+	int count = add_children(getpid(), tree, 0);
+	for (int i = 0; i < count; i++) {
+		count = add_children(tree[i], tree, count);
+		sum += resident(tree[i]);
+	}
+	*several |= count > 1;
+	return sum;
+}
+
+static void pass_on(int signal)
+{
+	if (program > 0)
+		kill(program, signal);
+}
+
+static void kill_rest(void)
+{
+	pid_t rest[TREE_MAX];
+	for (int count; (count = add_children(getpid(), rest, 0)) > 0;) {
+		for (int i = 0; i < count; i++)
+			kill(rest[i], SIGKILL);
+		for (int i = 0; i < count; i++)
+			waitpid(-1, NULL, 0);
+	}
+	while (waitpid(-1, NULL, WNOHANG) > 0) {
+	}
+}
+
+static void become(int report, char **argv)
+{
+	sigset_t none;
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	close(report);
+	for (; *argv && strcmp(*argv, "--") != 0; argv++)
+		putenv(*argv);
+	execvp(argv[1], argv + 1);
+	fprintf(stderr, "%s: %s\n", argv[1], strerror(errno));
 	_exit(127);
+}
+
+/* Waits for the program's own end, adopting and reaping whatever else ends meanwhile. */
+static int wait_for_program(int sample_ms, long long *tree, long long *end)
+{
+	sigset_t child;
+	int status, several = 0;
+	struct timespec step = {sample_ms / 1000, sample_ms % 1000 * 1000000L};
+	sigemptyset(&child);
+	sigaddset(&child, SIGCHLD);
+	for (*tree = 0;;) {
+		for (pid_t gone; (gone = waitpid(-1, &status, WNOHANG)) > 0;)
+			if (gone == program) {
+				*end = now();
+				*tree = several ? *tree : 0;
+				return status;
+			}
+		if (sigtimedwait(&child, NULL, &step) < 0) {
+			long long sum = tree_resident(&several);
+			*tree = sum > *tree ? sum : *tree;
+		}
+	}
 }
 
 int main(int argc, char **argv)
 {
+	struct sigaction act = {.sa_handler = pass_on};
+	sigset_t child;
+	int report = argc > 1 ? atoi(argv[1]) : -1, sample_ms = argc > 2 ? atoi(argv[2]) : 0, command = 3;
+	while (command < argc && strcmp(argv[command], "--") != 0)
+		command++;
+	if (report < 0 || sample_ms < 1 || command + 1 >= argc) {
+		fputs("usage: meter FD SAMPLE_MS [NAME=VALUE]... -- PROGRAM [ARG]...\n", stderr);
+		return 2;
+	}
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	fcntl(report, F_SETFD, FD_CLOEXEC);
+	page_bytes = sysconf(_SC_PAGESIZE);
+	sigemptyset(&child);
+	sigaddset(&child, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &child, NULL);
+	sigaction(SIGTERM, &act, NULL);
+	sigaction(SIGINT, &act, NULL);
+	sigaction(SIGQUIT, &act, NULL);
+
+	long long start = now(), end = 0, tree = 0;
+	program = fork();
+	if (program == 0)
+		become(report, argv + 3);
+	if (program < 0) {
+		perror("meter: fork");
+		return 2;
+	}
+	int status = wait_for_program(sample_ms, &tree, &end);
+	kill_rest();
 	struct rusage use;
-	int status;
-	if (argc < 4) {
-		fputs("usage: meter PRELOAD OUTPUT PROGRAM ARGS...\n", stderr);
-		return 2;
-	}
-	long long start = now();
-	pid_t pid = fork();
-	if (pid == 0)
-		become(argv);
-	if (pid < 0 || wait4(pid, &status, 0, &use) != pid) {
-		perror("meter");
-		return 2;
-	}
-	printf("%d %lld %lld %lld %ld %ld %ld\n", WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status),
-	       now() - start, ns(use.ru_utime), ns(use.ru_stime), use.ru_maxrss * 1024L, use.ru_minflt, use.ru_majflt);
+	getrusage(RUSAGE_CHILDREN, &use);
+	dprintf(report,
+	        "status %d\nwall %lld\nuser %lld\nsystem %lld\nlargest %lld\ntree %lld\nminor %ld\nmajor %ld\nwaits %ld\n"
+	        "switches %ld\n",
+	        WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), end - start, ns(use.ru_utime),
+	        ns(use.ru_stime), use.ru_maxrss * 1024LL, tree, use.ru_minflt, use.ru_majflt, use.ru_nvcsw, use.ru_nivcsw);
 	return 0;
 }

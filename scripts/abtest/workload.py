@@ -1,0 +1,271 @@
+"""workload: what is run once per variant and block: a command, or a server under a load.
+
+A workload has `title`, `command` (for the record), `argv` (whose allocator matters), `metrics` and `decide_by`, and
+`run(variant, timeout_s)` which returns an Outcome or raises meter.Ended with what went wrong.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+
+from . import meter
+from .model import Metric
+
+POLL_S = 0.005  # between two questions whether a server is ready
+CHANGED_PORTS = 5  # tries, when somebody else took the port between our look and the server's bind
+NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+
+
+@dataclass
+class Outcome:
+    status: int
+    digest: str  # of what must be the same under every allocator
+    values: dict
+    words: str = ""  # the end of its standard error, for a message
+
+
+class Scratch:
+    """A folder for everything a measurement writes; gone with it."""
+
+    def __init__(self):
+        self.path = tempfile.mkdtemp(prefix="sluice-ab-")
+        self.count = 0
+
+    def fresh(self):
+        self.count += 1
+        path = os.path.join(self.path, f"run-{self.count}")
+        os.mkdir(path)
+        os.chmod(path, 0o777)  # a recipe may give its program another user
+        os.chmod(self.path, 0o755)
+        return path
+
+    def remove(self):
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+class OutputMetrics:
+    """Numbers that the program itself prints: a regular expression with one group (one metric), or with the groups
+    `name` and `value` (a metric for each name that occurs)."""
+
+    def __init__(self, wanted, unit=""):
+        self.wanted = wanted  # [(Metric or None, compiled expression, factor)]
+        self.unit = unit  # of the metrics that the program names
+
+    def read(self, text):
+        """{name: value}; raises meter.Ended when an expression finds nothing."""
+        found = {}
+        for metric, expression, factor in self.wanted:
+            seen = list(expression.finditer(text))
+            if not seen:
+                raise meter.Ended(f"its output has nothing that matches {expression.pattern!r}; it ends:\n{text[-meter.CUT:].strip()}")
+            for match in seen if metric is None else seen[-1:]:
+                name = metric.name if metric else match["name"]
+                text_value = match["value"] if metric is None else match[1] if match.re.groups else match[0]
+                try:
+                    found[name] = float(text_value.replace(",", "")) * factor
+                except ValueError:
+                    raise meter.Ended(f"{expression.pattern!r} matches {text_value!r}, which is no number") from None
+        return found
+
+
+def substituted(argv, names):
+    """{inputs}, {work} and {port} in the words of a command. Other braces stay (they may be the program's own)."""
+    return [re.sub(r"\{(inputs|work|port)\}", lambda m: str(names.get(m[1], m[0])), word) for word in argv]
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Command:
+    """One command line, run to its end."""
+
+    decide_by = ("cpu",)
+
+    def __init__(self, argv, scratch, title="", env=None, stdin=None, cwd=None, inputs="", output=None, normalise=None,
+                 keep_output=False):
+        self.argv, self.scratch, self.title = argv, scratch, title or shlex.join(argv)
+        self.env, self.stdin, self.cwd, self.inputs = env or {}, stdin, cwd, inputs
+        self.output, self.normalise, self.keep_output = output, normalise, keep_output
+        self.metrics = list(meter.PROCESS_METRICS) + [m for m, _, _ in (output.wanted if output else []) if m]
+        self.command = argv
+
+    def run(self, variant, timeout_s):
+        work = self.scratch.fresh()
+        try:
+            out, err = os.path.join(work, ".stdout"), os.path.join(work, ".stderr")
+            names = {"inputs": self.inputs, "work": work}
+            settings = meter.environment(variant, self.env, work)
+            running = meter.Metered(substituted(self.argv, names), settings, self.cwd or work, self.stdin, out, err)
+            status, values = running.finish(timeout_s)
+            words = meter.last_words(err)
+            check_preload(variant, words)
+            if self.output and status == 0:
+                values.update(self.output.read(text_of(out)))
+            return Outcome(status, "" if self.output else self.digest(out), values, words)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+    def new_metric(self, name):
+        """A metric whose name the program itself chose."""
+        return Metric(name, name, self.output.unit if self.output else "")
+
+    def digest(self, path):
+        """Of the output, without what the caller says may differ."""
+        if not self.normalise:
+            return meter.digest(path)
+        with open(path, "rb") as f:
+            text = self.normalise.sub(b"", f.read())
+        with open(path, "wb") as f:
+            f.write(text)
+        return meter.digest(path)
+
+
+def text_of(path):
+    with open(path, encoding="utf-8", errors="replace") as f:
+        return f.read()
+
+
+def check_preload(variant, words):
+    """The loader only warns when it cannot preload: the run would be one of glibc under another name."""
+    if variant.preload and "cannot be preloaded" in words and os.path.basename(variant.preload) in words:
+        line = next(w for w in words.splitlines() if "cannot be preloaded" in w)
+        raise meter.Ended(f"{variant.name} did not get in: {line.strip()}")
+
+
+class Server:
+    """A server that is started, waited for, put under a load, and ended; then the next variant's. Only the server gets
+    the preload. Its CPU time is what it takes from being ready to its end; wall is the load's."""
+
+    def __init__(self, server, ready, load, scratch, title="", env=None, cwd=None, inputs="", output=None, check=None,
+                 prepare=None, stop="TERM", ready_s=10.0):
+        self.server, self.ready, self.load, self.scratch = server, ready, load, scratch
+        self.argv, self.title = server, title or shlex.join(server)
+        self.env, self.cwd, self.inputs, self.output = env or {}, cwd, inputs, output
+        self.check, self.prepare, self.ready_s = check, prepare, ready_s
+        self.stop = getattr(signal, "SIG" + stop)
+        self.command = {"server": server, "ready": ready, "load": load}
+        own = [m for m, _, _ in (output.wanted if output else []) if m]
+        self.metrics = own + [Metric(m.name, {"wall": "time of the load", "cpu": "server CPU time"}.get(m.name, m.title),
+                                     m.unit, m.higher_is_better, m.resolution) for m in meter.PROCESS_METRICS]
+        self.decide_by = (own[0].name,) if own else ("wall",)
+
+    def run(self, variant, timeout_s):
+        for attempt in range(CHANGED_PORTS):
+            work = self.scratch.fresh()
+            try:
+                return self.run_in(work, variant, timeout_s)
+            except PortTaken:
+                if attempt == CHANGED_PORTS - 1:
+                    raise
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+        raise AssertionError
+
+    def run_in(self, work, variant, timeout_s):
+        names = {"inputs": self.inputs, "work": work, "port": free_port()}
+        if self.prepare:
+            self.prepare(work, names["port"])
+        out, err = os.path.join(work, ".server.out"), os.path.join(work, ".server.err")
+        settings = meter.environment(variant, self.env, work)
+        server = meter.Metered(substituted(self.server, names), settings, self.cwd or work, None, out, err)
+        try:
+            self.wait_ready(server, names, out, timeout_s)
+            check_preload(variant, meter.last_words(err))
+            before = cpu_of_tree(server.process.pid)
+            started = time.monotonic_ns()
+            text = self.run_load(names, work, timeout_s)
+            wall = time.monotonic_ns() - started
+            if not server.running():
+                raise meter.Ended(f"the server ended under the load: {server.last_words()}")
+            status, values = server.stop(self.stop, timeout_s)
+        except BaseException:
+            server.kill()
+            raise
+        values["cpu"] = max(0, values["cpu"] - before)
+        values["wall"] = wall
+        if self.output:
+            values.update(self.output.read(text))
+        if status in (128 + signal.SIGTERM, 128 + signal.SIGINT):
+            status = 0  # it ended by the signal that asked it to
+        return Outcome(status, "", values, meter.last_words(err))
+
+    def new_metric(self, name):
+        return Metric(name, name, self.output.unit if self.output else "")
+
+    def wait_ready(self, server, names, out, timeout_s):
+        question = substituted(self.ready, names)
+        limit = time.monotonic() + min(self.ready_s, timeout_s)
+        while True:
+            if not server.running():
+                words = (server.last_words() + "\n" + meter.last_words(out)).strip()
+                if re.search(r"(?i)address already in use|EADDRINUSE", words):
+                    raise PortTaken(f"port {names['port']} is taken, {CHANGED_PORTS} times over: {words}")
+                raise meter.Ended(f"the server ended before it was ready: {words}")
+            try:
+                asked = subprocess.run(question, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.DEVNULL, timeout=max(0.1, limit - time.monotonic()), check=False)
+                if asked.returncode == 0:
+                    return
+            except subprocess.TimeoutExpired:
+                pass
+            except OSError as e:
+                raise meter.Ended(f"--ready: {question[0]}: {e.strerror}") from e
+            if time.monotonic() >= limit:
+                raise meter.Ended(f"the server was not ready after {self.ready_s:g} s (--ready-timeout): {shlex.join(question)} "
+                                  f"never succeeded; the server says: {server.last_words()}")
+            time.sleep(POLL_S)
+
+    def run_load(self, names, work, timeout_s):
+        load = substituted(self.load, names)
+        try:
+            with subprocess.Popen(load, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=work,
+                                  start_new_session=True) as client:
+                try:
+                    text = client.communicate(timeout=timeout_s)[0].decode("utf-8", "replace")
+                except BaseException:
+                    os.killpg(client.pid, signal.SIGKILL)
+                    raise
+        except OSError as e:
+            raise meter.Ended(f"--load: {load[0]}: {e.strerror}") from e
+        except subprocess.TimeoutExpired:
+            raise meter.Ended(f"the load did not end within {timeout_s:g} s (--timeout)") from None
+        if client.returncode != 0:
+            raise meter.Ended(f"the load failed with status {client.returncode}: {text[-meter.CUT:].strip()}")
+        if self.check and not self.check.search(text):
+            raise meter.Ended(f"the load's output does not match {self.check.pattern!r}; it ends:\n{text[-meter.CUT:].strip()}")
+        return text
+
+
+class PortTaken(meter.Ended):
+    """Somebody bound the port between our look and the server's."""
+
+
+def cpu_of_tree(meter_pid):
+    """CPU nanoseconds so far of every process below the meter, ended and reaped ones included (those at the kernel's
+    clock tick)."""
+    total, ask = 0, [meter_pid]
+    tick_ns = 1e9 / os.sysconf("SC_CLK_TCK")
+    while ask:
+        pid = ask.pop()
+        try:
+            for thread in os.listdir(f"/proc/{pid}/task"):
+                with open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as f:
+                    ask += map(int, f.read().split())
+            with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
+                fields = f.read().rpartition(")")[2].split()
+            total += (int(fields[13]) + int(fields[14])) * tick_ns  # cutime, cstime
+            if pid != meter_pid:
+                total += time.clock_gettime_ns((~pid << 3) | 2)  # the process's CPU clock (clock_getcpuclockid)
+        except OSError:
+            continue
+    return int(total)
