@@ -69,7 +69,8 @@ for i = 1, 300000 do
   end
 end
 print(sum)
-print(#text:gsub("(%a+) (%a+)", "%2 %1"), select(2, text:gsub("%a+", function(word) return count[word] > 20 and word:upper() end)))
+local loud = text:gsub("%a+", function(word) return count[word] > 20 and word:upper() end)
+print(#text:gsub("(%a+) (%a+)", "%2 %1"), select(2, loud:gsub("%u", "")))
 '''
 
 

@@ -6,8 +6,8 @@ NEEDS = {"redis-server": "redis-server", "redis-cli": "redis-tools", "redis-benc
 SERVER = ["redis-server", "--port", "{port}", "--bind", "127.0.0.1", "--dir", "{work}", "--save", "", "--appendonly", "no",
           "--daemonize", "no", "--logfile", "", "--loglevel", "warning", "--latency-tracking", "no"]
 READY = ["redis-cli", "-h", "127.0.0.1", "-p", "{port}", "-e", "ping"]
-LOAD = ["redis-benchmark", "-h", "127.0.0.1", "-p", "{port}", "-n", "150000", "-c", "20", "-P", "16", "-r", "100000", "-d", "120",
-        "--csv", "-t", "set,get,hset,lpush,rpop,zadd"]
+LOAD = ["redis-benchmark", "-h", "127.0.0.1", "-p", "{port}", "-n", "150000", "-c", "20", "-P", "16", "-r", "100000",
+        "-d", "120", "--csv", "-t", "set,get,hset,lpush,rpop,zadd"]
 
 
 def _row(test, column):

@@ -13,7 +13,8 @@ STYLE = """<xsl:stylesheet version="1.0" xmlns:xsl="http://www.w3.org/1999/XSL/T
   <xsl:for-each select="order[generate-id() = generate-id(key('of', @customer)[1])]">
     <xsl:sort select="@customer"/>
     <xsl:variable name="all" select="key('of', @customer)"/>
-    <h2><xsl:value-of select="concat(@customer, ': ', count($all), ' orders, ', format-number(sum($all/line/@price), '#,##0.00'))"/></h2>
+    <xsl:variable name="sum" select="format-number(sum($all/line/@price), '#,##0.00')"/>
+    <h2><xsl:value-of select="concat(@customer, ': ', count($all), ' orders, ', $sum)"/></h2>
     <ol><xsl:apply-templates select="$all"><xsl:sort select="@day"/><xsl:sort select="note"/></xsl:apply-templates></ol>
   </xsl:for-each></body></html></xsl:template>
 <xsl:template match="order"><li id="{@id}">
@@ -22,7 +23,8 @@ STYLE = """<xsl:stylesheet version="1.0" xmlns:xsl="http://www.w3.org/1999/XSL/T
     <em><xsl:value-of select="concat(translate(@item, 'abc', 'ABC'), ' ', @price)"/></em></xsl:for-each></li></xsl:template>
 <xsl:template name="words"><xsl:param name="text"/><xsl:choose>
   <xsl:when test="contains($text, ' ')"><b><xsl:value-of select="substring-before($text, ' ')"/></b>
-    <xsl:call-template name="words"><xsl:with-param name="text" select="substring-after($text, ' ')"/></xsl:call-template></xsl:when>
+    <xsl:call-template name="words"><xsl:with-param name="text" select="substring-after($text, ' ')"/></xsl:call-template>
+  </xsl:when>
   <xsl:otherwise><i><xsl:value-of select="$text"/></i></xsl:otherwise></xsl:choose></xsl:template>
 </xsl:stylesheet>
 """
@@ -32,7 +34,8 @@ def inputs(folder):
     prose = Prose(3)
     rng, orders = prose.rng, ["<?xml version='1.0' encoding='UTF-8'?>\n<orders>"]
     for i in range(16000):
-        lines = "".join(f"<line item='{prose.word()}' price='{rng.randrange(10000) / 100}'/>" for _ in range(rng.randrange(1, 7)))
+        lines = "".join(f"<line item='{prose.word()}' price='{rng.randrange(10000) / 100}'/>"
+                        for _ in range(rng.randrange(1, 7)))
         orders.append(f"<order id='o{i}' customer='c{rng.randrange(250):03}' day='{rng.randrange(365):03}'>"
                       f"{lines}<note>{prose.text(8)}</note></order>")
     write(folder, "report.xsl", STYLE)
