@@ -23,7 +23,7 @@ SUMMARY = (("cpu", "CPU time"), ("peak_rss", "peak RSS"))
 NOUN = {"wall": "time", "cpu": "CPU", "user": "user CPU", "system": "system CPU", "peak_rss": "memory"}
 STOPPED = {"decided": "stopped when decided", "blocks": "all blocks done", "budget": "stopped at the time budget",
            "interrupted": "interrupted"}
-BOUNDS = (1.01, 1.02, 1.03, 1.05, 1.1, 1.15, 1.25, 1.5, 2, 3, 5)  # of a bar's axis: from 1/b to b; what is farther gets an arrow
+BOUNDS = (1.01, 1.02, 1.03, 1.05, 1.1, 1.15, 1.25, 1.5, 2, 3, 5)  # of a bar's axis, to either side; beyond is an arrow
 BAR_MIN, BAR_GOOD, BAR_MAX = 11, 17, 33
 WORDS_MIN = 8  # of columns for a verdict; in less it says nothing
 NAME_MIN, SUMMARY_NAME_MAX = 16, 24
@@ -111,7 +111,7 @@ def verdict(result, variant, metric, long=True, glyphs=UNICODE):
     noise = "" if missing(floor) else f"noise floor {glyphs.pm}{percent(floor)}"
     if variant == CONTROL and noise:
         moved = comparison and comparison.interval and not comparison.interval.covers(1.0)
-        return noise + (", and not around 1" if moved else "")
+        return noise + (", and not around 1" if moved and long else "")
     if comparison and not comparison.interval and comparison.baseline_median == 0:
         return "no ratio to 0"
     if outcome == "unknown":
