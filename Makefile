@@ -137,6 +137,9 @@ $(filter-out $(BENCH_LIB),$(BENCH_BIN)): $(O)/bench/%: %.c $(O)/flags
 	$(call run,LINK)$(call BENCH_CC)
 -include $(BENCH_BIN:=.d)
 
+# What the tests of scripts/ab run.
+binaries: $(if $(filter asan tsan,$(V)),,$(filter %/meter %/planted %/libglibc_malloc.so %/libslow_malloc.so,$(BENCH_BIN)))
+
 # --- what people call -----------------------------------------------------------------------------------------------
 bench-tools: $(BENCH_BIN) ## what scripts/ab needs: its meter, the micro benchmarks
 test: ## install what is missing, build, run every test; T=PATTERN for some
