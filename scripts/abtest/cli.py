@@ -217,7 +217,7 @@ def check_usage(args):
 
 
 def condition(text):
-    match = re.fullmatch(r"(?:([\w.+-]+)\.)?(\w+)\s*([<>])\s*([0-9.]+)", text.strip())
+    match = re.fullmatch(r"(?:([\w.+-]+)\.)?(\w+)\s*([<>])\s*(\d+\.?\d*|\.\d+)", text.strip())
     if not match:
         raise Unusable(f"--fail-if {text!r}: expected [NAME.]METRIC>N, such as 'cpu>1.05' or 'jemalloc.peak_rss>1.1'")
     return match[1], match[2], match[3], float(match[4])
@@ -235,6 +235,9 @@ def holds(result, wanted):
             found.append((False, f"--fail-if: there is no {metric} of {name or 'any other allocator'} (metrics: {known})"))
             continue
         i = comparison.interval
+        if comparison.verdict == "unknown":
+            found.append((False, f"--fail-if: {comparison.pairs} pairs of runs are too few to judge {metric} of {name}"))
+            continue
         if i.low > bound if sign == ">" else i.high < bound:
             found.append((True, f"{result.title}: {name}'s {metric} is {i.ratio:.3f} of {result.baseline}'s ({i.low:.3f} to "
                                 f"{i.high:.3f}), all of it {'above' if sign == '>' else 'below'} {bound:g}"))

@@ -62,8 +62,8 @@ def paired(result, variant, metric):
     return [value / base[block] for block, value in result.values(variant, metric) if base.get(block)]
 
 
-def verdict(found, metric):
-    if found is None:
+def verdict(found, metric, pairs):
+    if found is None or pairs < BLOCKS_MIN:  # of fewer pairs the widest interval there is does not reach 95 %
         return "unknown"
     if found.covers(1.0):
         return "no difference"
@@ -76,7 +76,7 @@ def compare(result, variant, metric):
     values = [v for _, v in result.values(variant, metric.name)]
     base = [v for _, v in result.values(result.baseline, metric.name)]
     return Comparison(variant, metric.name, len(ratios), statistics.median(values) if values else math.nan,
-                      statistics.median(base) if base else math.nan, found, verdict(found, metric))
+                      statistics.median(base) if base else math.nan, found, verdict(found, metric, len(ratios)))
 
 
 def compare_all(result):
