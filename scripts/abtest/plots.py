@@ -348,8 +348,8 @@ def draw_summary(plt, axes, having, name, columns, colours):
         mean = stats.geometric_mean([ratio for ratio, _ in points])
         axes.plot([mean], [last + 0.1], "D", **look)
         if strong:
-            axes.annotate(show.human_ratio(mean), (mean, last + 0.1), (0, -8), textcoords="offset points", ha="center", va="top",
-                          fontsize=8.5, fontweight="bold", color=colours[column], bbox=PAPER, zorder=5)
+            axes.annotate(show.human_ratio(mean), (mean, last + 0.1), (0, -8), textcoords="offset points", ha="center",
+                          va="top", fontsize=8.5, fontweight="bold", color=colours[column], bbox=PAPER, zorder=5)
     axes.axhline(last - 0.42, color=FAINT, linewidth=0.6)
     axes.set_ylim(last + 1, -0.65)
     axes.grid(axis="y", visible=False)

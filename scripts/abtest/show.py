@@ -27,6 +27,7 @@ BOUNDS = (1.01, 1.02, 1.03, 1.05, 1.1, 1.15, 1.25, 1.5, 2, 3, 5)  # of a bar's a
 BAR_MIN, BAR_GOOD, BAR_MAX = 11, 17, 33
 WORDS_MIN = 8  # of columns for a verdict; in less it says nothing
 NAME_MIN, SUMMARY_NAME_MAX = 16, 24
+WIDTH_MIN = 26  # of a page, in columns: a short name, a median and a ratio
 
 Glyphs = collections.namedtuple("Glyphs", "centre sure unsure below above pm dash about dots full empty")
 UNICODE = Glyphs("│", "█", "▒", "◀", "▶", "±", "–", "≈", "…", "█", "░")
@@ -197,7 +198,7 @@ class Page:
     SGR = {"better": "32", "worse": "31", "no difference": "2", "unknown": "2", "dim": "2", "bold": "1", "warn": "33"}
 
     def __init__(self, width, colour, unicode):
-        self.width, self.colour, self.unicode = max(20, width), colour, unicode
+        self.width, self.colour, self.unicode = max(WIDTH_MIN, width), colour, unicode
         self.glyphs = UNICODE if unicode else ASCII
         self.lines = []
 
@@ -290,6 +291,7 @@ class Layout:
         self.ratio = max([6] + [cells(r.ratio) for r in every])
         self.interval = max([13] + [cells(r.interval) for r in every])
         self.long, self.bar = True, 0
+        self.name = min(self.name, page.width - self.median - self.ratio - 2)
         fixed = self.name + self.median + self.ratio + 3
         rest = page.width - fixed - self.interval - 2
         brief, words = (max([1] + [cells(getattr(r, kind)) for r in every]) for kind in ("brief", "words"))
