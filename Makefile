@@ -72,7 +72,7 @@ run = $(if $(VERBOSE),,@echo '  $(1) $@';)
 .DELETE_ON_ERROR:
 .SECONDARY:
 $(if $(filter clean,$(MAKECMDGOALS)),$(eval .NOTPARALLEL:)) # so that `make -j clean all` cleans first
-.PHONY: all binaries test check bench bench-quick bench-tools demo soak fresh-root install uninstall format clean help FORCE \
+.PHONY: all binaries test check bench bench-quick bench-prove bench-tools demo soak fresh-root install uninstall format clean help FORCE \
         debug audit asan tsan list-pools list-shim list-analytics
 
 all: $(PRODUCT)
@@ -153,10 +153,18 @@ soak: ## the long counts: hours, not minutes
 	@scripts/deps test
 	@$(MAKE) $J binaries
 	@SLUICE_BUILD=$(O) SLUICE_SOAK=1 scripts/run-tests $(T)
-bench bench-quick: ## sluice against other allocators, as ratios
+bench: ## sluice beside every peer: tables and pictures into OUT (an hour)
 	@scripts/deps bench
-	@$(MAKE) $J all
-	@SLUICE_BUILD=$(O) scripts/bench-first $(if $(filter bench-quick,$@),--quick) $(B)
+	@$(MAKE) $J all bench-tools
+	@SLUICE_BUILD=$(O) scripts/bench/suite $(if $(OUT),--out $(OUT)) $(B)
+bench-quick: ## the essential table, in under three minutes
+	@scripts/deps bench
+	@$(MAKE) $J all bench-tools
+	@SLUICE_BUILD=$(O) scripts/bench/suite --quick $(B)
+bench-prove: ## does scripts/ab find what is there, and nothing where nothing is?
+	@scripts/deps bench
+	@$(MAKE) $J bench-tools
+	@SLUICE_BUILD=$(O) scripts/bench/prove $(B)
 demo: ## install what is missing, build, run a real program, show its report
 	@scripts/demo
 fresh-root: ## `make demo` and `make test` in a Debian root made for it (root only)

@@ -7,7 +7,7 @@ import shlex
 import signal
 import sys
 
-from . import allocators, export, fromrecipe, show
+from . import allocators, export, fromrecipe, plots, show
 from .allocators import AS_SHIPPED, GLIBC, SLUICE, Unusable
 from .meter import Ended, need_meter
 from .model import CONTROL, Metric
@@ -209,8 +209,15 @@ def check_usage(args):
         if folder and not os.access(folder, os.W_OK):
             raise Unusable(f"--{option} {path}: the folder {folder} is not there or cannot be written")
     if args.plot:
-        from . import plots
-        plots.need_matplotlib()
+        need_matplotlib()
+
+
+def need_matplotlib():
+    try:
+        with plots.drawing():
+            pass
+    except plots.Unavailable as e:
+        raise Unusable(f"--plot: {e}") from None
 
 
 # --- what fails a build ----------------------------------------------------------------------------------------------
@@ -272,7 +279,6 @@ def write(results, args):
             except OSError as e:
                 errors.append(e)
     if args.plot:
-        from . import plots
         for result in results:
             stem = args.plot if len(results) == 1 else f"{args.plot}-{result.title}"
             plots.plot(result, stem)
