@@ -318,10 +318,9 @@ def summary_lines(results, columns, name):
         cells = []
         for column in columns:
             c = result.comparisons.get((column, name))
-            cells.append(show.human_ratio(c.interval.ratio) if c and c.interval else "-")
+            cells.append(show.marked(c))
             if c and c.interval:
                 ratios[column].append(c.interval.ratio)
-                cells[-1] = ("≈" if show.found(c) == "no difference" else "") + cells[-1]
         yield [escaped(result.title), show.human(show.baseline_median(result, metric), metric.unit), *cells]
     yield ["**geometric mean**", "", *(f"**{show.mean_cell(ratios[c], len(having))}**" for c in columns)]
 
@@ -334,7 +333,7 @@ def summary_markdown(results, metrics=show.SUMMARY):
         if any(m.name == name for r in results for m in r.metrics):
             head = [title, base] + [f"{base} again" if c == CONTROL else c for c in columns]
             parts.append(grid("lr" + "r" * len(columns), [escaped(h) for h in head], summary_lines(results, columns, name)))
-    return "\n".join(parts) + "\nMedians, and ratios to them; lower is better; ≈ no difference found.\n"
+    return "\n".join(parts) + f"\nMedians, and ratios to them; lower is better; {show.legend(results)}\n"
 
 
 def write_markdown(results, path):

@@ -106,16 +106,16 @@ def quiet(axes, *spines):
 
 def ratio_ticks(low, high, wanted=5):
     """Round ratios between two ends, 1 always among them."""
-    ladder = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.25, 0.5, 1.0)
-    for step in ladder:
-        ticks = [1 + i * step for i in range(math.ceil((low - 1) / step - 1e-9), math.floor((high - 1) / step + 1e-9) + 1)]
-        if len(ticks) <= wanted and high < 3:
-            return [t for t in ticks if t > 0]
-    ticks = [t for e in range(-4, 6) for t in (10.0**e, 2 * 10.0**e, 5 * 10.0**e) if low <= t <= high]
-    while len(ticks) > wanted + 1:
-        kept = [t for t in ticks if t == 1 or round(math.log10(t)) == math.log10(t)]
-        ticks = kept if len(kept) < len(ticks) else [t for i, t in enumerate(ticks) if (i - ticks.index(1.0)) % 2 == 0]
-    return ticks
+    if high / low < 3:
+        step = next(s for s in (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.25, 0.5, 1.0)
+                    if (high - low) / s < wanted or s == 1.0)
+        ends = (math.ceil((low - 1) / step - 1e-9), math.floor((high - 1) / step + 1e-9))
+        return [t for t in (1 + i * step for i in range(ends[0], ends[1] + 1)) if t > 0]
+    if high / low < 30:
+        return [t for t in (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0) if low <= t <= high]
+    decades = (math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9))
+    every = math.ceil((decades[1] - decades[0] + 1) / wanted)
+    return [10.0**e for e in range(decades[0], decades[1] + 1) if e % every == 0]
 
 
 def ratio_axis(plt, axes, values, wanted=5):
@@ -145,20 +145,25 @@ def value_ticks(plt, axis, unit, wanted=4):
 
 def round_text(value, unit):
     """show.human without the decimals that are 0."""
-    return re.sub(r"\.0+(?=\D|$)|(\.\d*?)0+(?=\D|$)", r"\1", show.human(value, unit))
+    return "0" if value == 0 else re.sub(r"\.0+(?=\D|$)|(\.\d*?)0+(?=\D|$)", r"\1", show.human(value, unit))
 
 
-def apart(places, gap):
-    """The nearest places, in the same order, that are at least `gap` from each other."""
+def apart(places, gap, low=-math.inf, high=math.inf):
+    """The nearest places, in the same order, that are at least `gap` from each other, and from `low` to `high` where
+    there is room."""
+    def kept(middle, count):
+        half = (count - 1) / 2 * gap
+        return min(max(middle, low + half), max(high - half, low + half))
     order = sorted(range(len(places)), key=lambda i: places[i])
     groups = []  # [sum of wanted middles, members]
     for i in order:
-        groups.append([places[i], [i]])
+        groups.append([kept(places[i], 1), [i]])
         while len(groups) > 1:
             (a, left), (b, right) = groups[-2:]
             if b - a >= gap * (len(left) + len(right)) / 2:
                 break
-            groups[-2:] = [[(a * len(left) + b * len(right)) / (len(left) + len(right)), left + right]]
+            both = left + right
+            groups[-2:] = [[kept((a * len(left) + b * len(right)) / len(both), len(both)), both]]
     spread = [0.0] * len(places)
     for middle, members in groups:
         for place, i in enumerate(members):
@@ -172,7 +177,7 @@ def label_ends(axes, ends, colours, points=9.0):
     height_points = axes.get_position().height * figure.get_figheight() * 72
     names = list(ends)
     shares = [axes.transAxes.inverted().transform(axes.transData.transform((axes.get_xlim()[1], ends[n])))[1] for n in names]
-    for name, wanted, share in zip(names, shares, apart(shares, points * 1.25 / height_points)):
+    for name, wanted, share in zip(names, shares, apart(shares, points * 1.25 / height_points, 0, 1.05)):
         axes.annotate(name, (1, wanted), (8, (share - wanted) * height_points), xycoords="axes fraction",
                       textcoords="offset points", color=colours[name], fontsize=points, va="center", annotation_clip=False,
                       fontweight="bold" if is_sluice(name) else "normal",

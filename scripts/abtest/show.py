@@ -75,6 +75,8 @@ def human_ratio(ratio):
     """Four figures or so, always narrow: 0.881, 13.12, 131."""
     if missing(ratio):
         return "-"
+    if 0 < ratio < 0.001:
+        return "<.001"
     return f"{ratio:.3f}" if ratio < 9.9995 else f"{ratio:.2f}" if ratio < 99.995 else f"{ratio:.0f}"
 
 
@@ -342,9 +344,19 @@ def ratio_cell(page, comparison):
     """(text, style) of a ratio in a small table: marked where no difference was found."""
     if not comparison or not comparison.interval or missing(comparison.interval.ratio):
         return "-", "dim"
-    outcome = found(comparison)
-    mark = "" if outcome in ("better", "worse") else page.glyphs.about
-    return mark + human_ratio(comparison.interval.ratio), outcome
+    return marked(comparison, page.glyphs), found(comparison)
+
+
+def marked(comparison, glyphs=UNICODE):
+    """A ratio, with a mark where it is no finding: see legend()."""
+    mark = {"no difference": glyphs.about, "unknown": "?"}.get(found(comparison), "")
+    return mark + human_ratio(comparison.interval.ratio) if comparison and comparison.interval else "-"
+
+
+def legend(results, glyphs=UNICODE):
+    """What the marks mean that these results need."""
+    few = any(c.interval and found(c) == "unknown" for r in results for c in r.comparisons.values())
+    return f"{glyphs.about} no difference found" + ("; ? too few runs." if few else ".")
 
 
 def grid(page, head, body, name_max):
@@ -374,7 +386,7 @@ def small_table(page, result, metrics):
     body = [[(page.clean(m.title), ""), (human(baseline_median(result, m), m.unit), "")] +
             [ratio_cell(page, result.comparisons.get((n, m.name))) for n in names] for m in metrics]
     grid(page, head, body, max(NAME_MIN, page.width // 3))
-    page.wrap("", f"Ratios to {result.baseline}; {page.glyphs.about} no difference found.")
+    page.wrap("", f"Ratios to {result.baseline}; {legend([result], page.glyphs)}")
 
 
 def table(result, width, colour, unicode=None, first=None):
@@ -454,7 +466,7 @@ def summary(results, width, colour, unicode=None, metrics=SUMMARY):
     for name, title in metrics:
         summary_table(page, results, name, title)
     page.add()
-    page.wrap("", f"Medians, and ratios to them; lower is better; {page.glyphs.about} no difference found.")
+    page.wrap("", f"Medians, and ratios to them; lower is better; {legend(results, page.glyphs)}")
     for lead, text in remarks(results):
         page.wrap(lead, text, "warn" if lead == "warning: " else "bold")
     return page.text()

@@ -134,7 +134,8 @@ class Numbers(unittest.TestCase):
                 self.assertEqual(show.human(value, unit), text)
 
     def test_ratios_stay_narrow(self):
-        for ratio, text in ((0.881, "0.881"), (1, "1.000"), (9.9999, "10.00"), (13.12, "13.12"), (131.4, "131"), (None, "-")):
+        for ratio, text in ((0.881, "0.881"), (1, "1.000"), (9.9999, "10.00"), (13.12, "13.12"), (131.4, "131"),
+                            (1e-5, "<.001"), (None, "-")):
             self.assertEqual(show.human_ratio(ratio), text)
 
     def test_percent(self):
@@ -150,7 +151,7 @@ class Verdicts(unittest.TestCase):
     def words(self, ratio, low, high, metric=PROCESS[1], verdict=None, long=True):
         result = made(effects={"sluice": {}}, blocks=6)
         interval = None if ratio is None else Interval(ratio, low, high)
-        verdict = verdict or stats.verdict(interval, metric)
+        verdict = verdict or stats.verdict(interval, metric, stats.BLOCKS_MIN)
         result.comparisons["sluice", metric.name] = Comparison("sluice", metric.name, 6, 1, 2, interval, verdict)
         result.comparisons[CONTROL, metric.name] = Comparison(CONTROL, metric.name, 6, 1, 1, Interval(1, 0.992, 1.003),
                                                               "no difference")
@@ -300,6 +301,14 @@ class Summaries(unittest.TestCase):
         for result in results:
             result.left_out = [("snmalloc", "not installed")]
         self.assertEqual(show.summary(results, 80, False, True).count("snmalloc"), 1)
+
+    def test_too_few_runs_are_marked(self):
+        few = [made("a", blocks=3), made("b")]
+        self.assertIn("?0.", show.summary(few, 80, False, True))
+        self.assertIn("? too few runs", show.summary(few, 80, False, True))
+        self.assertIn("?0.", export.summary_markdown(few))
+        self.assertIn("too few runs to say", table(few[0]))
+        self.assertNotIn("?", show.summary(few[1:], 80, False, True))
 
     def test_none(self):
         self.assertIn("0 programs", show.summary([], 80, False, True))
@@ -615,6 +624,7 @@ class PlotParts(unittest.TestCase):
             if len(set(places)) == len(places):
                 self.assertEqual(ordered, sorted(spread))
         self.assertEqual(plots.apart([1, 5, 9], 1), [1, 5, 9])
+        self.assertEqual(plots.apart([1, 1, 9], 1, 1, 8), [1, 2, 8])
 
     def test_ticks_have_1(self):
         for low, high in ((0.99, 1.01), (0.7, 1.1), (0.2, 1), (1, 15), (0.9, 1.0), (0.01, 300), (0.9999, 1.0001)):
