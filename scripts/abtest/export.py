@@ -333,7 +333,7 @@ def summary_markdown(results, metrics=show.SUMMARY):
         if any(m.name == name for r in results for m in r.metrics):
             head = [title, base] + [f"{base} again" if c == CONTROL else c for c in columns]
             parts.append(grid("lr" + "r" * len(columns), [escaped(h) for h in head], summary_lines(results, columns, name)))
-    return "\n".join(parts) + f"\nMedians, and ratios to them; lower is better; {show.legend(results)}\n"
+    return "\n".join(parts) + f"\nRatios to the medians: lower is better; {show.legend(results)}\n"
 
 
 def write_markdown(results, path):

@@ -466,7 +466,7 @@ def summary(results, width, colour, unicode=None, metrics=SUMMARY):
     for name, title in metrics:
         summary_table(page, results, name, title)
     page.add()
-    page.wrap("", f"Medians, and ratios to them; lower is better; {legend(results, page.glyphs)}")
+    page.wrap("", f"Ratios to the medians: lower is better; {legend(results, page.glyphs)}")
     for lead, text in remarks(results):
         page.wrap(lead, text, "warn" if lead == "warning: " else "bold")
     return page.text()
