@@ -544,11 +544,13 @@ class Progress:
         self.drawn_at, self.drawn = now, cells(text)
 
     def text(self, share, left_s, note, width):
-        """The bar in `width` columns: the note goes first when there is no room, then the title."""
+        """The bar in `width` columns. Where there is little room the title becomes short, then the note goes."""
         time_left = f" {duration(left_s)} left" if left_s is not None and math.isfinite(left_s) else ""
         end = f" {share * 100:3.0f} %{time_left}"
-        for lead in (f"{self.title}: {note}" if self.title and note else self.title or note, self.title, ""):
-            lead = plain(lead, self.unicode) + " " if lead else ""
+        title, note = plain(self.title, self.unicode), plain(note, self.unicode)
+        short = cut(title, 20, self.glyphs.dots)
+        for words in ((title, note), (short, note), (short,), ()):
+            lead = ": ".join(filter(None, words)) + " " if any(words) else ""
             room = width - cells(lead) - cells(end)
             if room >= 10 or not lead:
                 break

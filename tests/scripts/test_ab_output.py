@@ -344,6 +344,12 @@ class Progressing(unittest.TestCase):
             self.assertIn("25 % 1 min 15 s left", text)
         self.assertEqual(terminal.written(), "\r\033[J")
 
+    def test_a_long_title_leaves_room_for_the_note(self):
+        terminal = self.terminal(80)
+        with self.progress(terminal, "perl -e 'print for 1..100000' with arguments and more of them") as progress:
+            progress.update(0.5, 12, "block 5 of at most 10: sluice")
+            self.assertIn("perl -e 'print for …: block 5 of at most 10: sluice █", terminal.written())
+
     def test_resized(self):
         terminal = self.terminal(100)
         with self.progress(terminal) as progress:
