@@ -7,7 +7,6 @@
 #define _GNU_SOURCE
 #include "site.h"
 
-#include "module.h"
 #include "pools/lock.h"
 #include "pools/meta.h"
 #include "pools/os.h"
@@ -22,7 +21,8 @@ static struct ledger_header *region;
 static uint32_t sites_max = LEDGER_SITES_MAX, sites_committed;
 static _Atomic bool full; /* as add_locked found it: nobody need take the lock to hear it again */
 static struct lock lock;
-static bool mapping_retired[LEDGER_MAPPINGS_MAX];
+static _Atomic bool mapping_retired[LEDGER_MAPPINGS_MAX];
+static struct module_places places[LEDGER_MAPPINGS_MAX];
 static _Atomic uint64_t dropped_mappings;
 static struct site_fallback other_fallback;
 static struct site_fallback *_Atomic fallback_chunks[LEDGER_SITES_MAX / FALLBACK_CHUNK + 1];
@@ -74,12 +74,17 @@ struct ledger_header *ledger(void)
 struct ledger_string ledger_string(const char *text, size_t bytes)
 {
 	struct ledger_string at = {0};
-	if (!region || bytes >= LEDGER_STRINGS_BYTES - region->strings_used)
+	if (!region)
 		return at;
-	at.at = region->strings_used;
+	uint32_t used = __atomic_load_n(&region->strings_used, __ATOMIC_RELAXED);
+	do {
+		if (bytes >= LEDGER_STRINGS_BYTES - used)
+			return at;
+	} while (!__atomic_compare_exchange_n(&region->strings_used, &used, used + (uint32_t)bytes + 1, true,
+	                                      __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+	at.at = used;
 	memcpy(ledger_strings(region) + at.at, text, bytes);
 	ledger_strings(region)[at.at + bytes] = 0;
-	region->strings_used += (uint32_t)bytes + 1;
 	return at;
 }
 
@@ -92,11 +97,14 @@ static uint16_t find(uintptr_t pc, uint32_t *slot)
 	}
 }
 
-static bool is_same(const struct ledger_mapping *map, const struct module *module)
+static bool is_same(uint32_t mapping, const struct module *module)
 {
+	const struct ledger_mapping *map = &ledger_mappings(region)[mapping];
+	const struct module_places *was = &places[mapping], *is = &module->places;
 	return map->start == module->start && map->limit == module->limit &&
 	       map->build_id_bytes == module->build_id_bytes &&
-	       memcmp(map->build_id, module->build_id, module->build_id_bytes) == 0;
+	       memcmp(map->build_id, module->build_id, module->build_id_bytes) == 0 && was->mark_bytes == is->mark_bytes &&
+	       memcmp(was->mark, is->mark, is->mark_bytes) == 0;
 }
 
 /* The site's address changes its meaning: from now on it is found by `pc`, on every thread. A thread that is in the old
@@ -118,12 +126,16 @@ static void retire_locked(uint32_t mapping, bool retired)
 	}
 }
 
+/* A mapping that comes back while we look is retired wrongly, and revived by its next new allocation (is_same). */
 void sites_retire_unloaded(void)
 {
-	struct module now;
-	for (uint32_t i = 0; region && i < region->mappings_count; i++) {
-		const struct ledger_mapping *map = &ledger_mappings(region)[i];
-		if (mapping_retired[i] || (module_find(map->start, &now) && is_same(map, &now)))
+	if (!region)
+		return;
+	lock_take(&lock);
+	uint32_t count = region->mappings_count;
+	lock_drop(&lock);
+	for (uint32_t i = 0; i < count; i++) {
+		if (mapping_retired[i] || module_is_loaded(&ledger_mappings(region)[i], &places[i]))
 			continue;
 		lock_take(&lock);
 		if (!mapping_retired[i])
@@ -137,7 +149,7 @@ static uint32_t mapping_of_locked(const struct module *module)
 {
 	struct ledger_mapping *maps = ledger_mappings(region);
 	for (uint32_t i = region->mappings_count; i-- > 0;)
-		if (is_same(&maps[i], module)) {
+		if (is_same(i, module)) {
 			if (mapping_retired[i])
 				retire_locked(i, false);
 			return i;
@@ -153,6 +165,7 @@ static uint32_t mapping_of_locked(const struct module *module)
 	map->path = ledger_string(module->path, strlen(module->path));
 	map->build_id_bytes = module->build_id_bytes;
 	memcpy(map->build_id, module->build_id, sizeof(map->build_id));
+	places[region->mappings_count] = module->places;
 	return region->mappings_count++;
 }
 
@@ -180,6 +193,7 @@ static uint16_t add_locked(uintptr_t pc, const struct module *module)
 	site->mapping = mapping;
 	site->offset = module ? pc - module->bias : pc;
 	region->sites_count = number + 1;
+	atomic_store_explicit(&index_table[slot], (uint16_t)number, memory_order_release);
 	return (uint16_t)number;
 }
 
@@ -190,8 +204,8 @@ static uint16_t intern(uintptr_t pc)
 	lock_take(&lock);
 	uint32_t slot;
 	uint16_t site = find(pc, &slot);
-	if (site == 0 && (site = add_locked(pc, known ? &module : NULL)) != SITE_OTHER)
-		atomic_store_explicit(&index_table[slot], site, memory_order_release);
+	if (site == 0)
+		site = add_locked(pc, known ? &module : NULL);
 	lock_drop(&lock);
 	return site;
 }
@@ -232,6 +246,11 @@ const struct site_fallback *site_fallback_seen(uint16_t site)
 {
 	struct site_fallback *chunk = atomic_load_explicit(&fallback_chunks[site / FALLBACK_CHUNK], memory_order_acquire);
 	return chunk ? &chunk[site % FALLBACK_CHUNK] : NULL;
+}
+
+const struct module_places *mapping_places(uint32_t mapping)
+{
+	return &places[mapping];
 }
 
 uint64_t mappings_dropped(void)

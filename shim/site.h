@@ -9,6 +9,7 @@
 #define SLUICE_SITE_H
 
 #include "analytics/ledger.h"
+#include "module.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -47,11 +48,14 @@ struct site_fallback *site_fallback(uint16_t site);
 /* The same for reading: NULL when it never had any. */
 const struct site_fallback *site_fallback_seen(uint16_t site);
 
-/* The ledger (NULL when sites_init failed), and a string put into it (offset 0 when full). */
+/* The ledger (NULL when sites_init failed), and a string put into it (offset 0 when full), by any thread. */
 struct ledger_header *ledger(void);
 struct ledger_string ledger_string(const char *text, size_t bytes);
 
 uint64_t mappings_dropped(void);
+
+/* Where to read a mapping's module, for as long as it is there. */
+const struct module_places *mapping_places(uint32_t mapping);
 
 void sites_fork_prepare(void);
 void sites_fork_parent(void);

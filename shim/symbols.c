@@ -1,30 +1,46 @@
-/* symbols.c: every module's dynamic symbols are read once, and each is looked up among the sites: a heap-sorted list
- * of site numbers by pc, so the cost is (symbols + sites) x log(sites), and no memory is needed but that list.
+/* symbols.c: every module's dynamic symbols are read once, and each is looked up among the module's sites: a heap-sorted
+ * list of site numbers by mapping and offset, so the cost is (symbols + sites) x log(sites), and no memory is needed but
+ * that list.
+ *
+ * Other threads may unload modules and retire sites meanwhile: a site's mapping and offset stay, its pc does not; and what
+ * was read of a module counts only if it is still there afterwards. A signal handler that interrupted us may come here too,
+ * and return when its exec has failed: then the list has another order, but still numbers of sites in it, and what was
+ * being read is not trusted.
  */
 #include "symbols.h"
 
 #include "module.h"
+#include "site.h"
 
-#include <string.h>
+#include <stdatomic.h>
+
+enum { NAME_BYTES = 4096 }; /* longer ones, of which C++ has some, are left out */
 
 static uint16_t order[LEDGER_SITES_MAX + 1];
+static _Atomic uint32_t fills; /* begun so far */
 
+/* A mapping and its sites in `order`. */
 struct search {
 	struct ledger_header *l;
-	uint32_t count;
+	uint32_t mapping, from, to;
 };
 
-static uint64_t pc_at(const struct ledger_header *l, uint32_t i)
+static struct ledger_site *site_at(const struct ledger_header *l, uint32_t i)
 {
-	return ledger_sites(l)[order[i]].pc;
+	return &ledger_sites(l)[order[i]];
+}
+
+static bool is_before(const struct ledger_site *a, const struct ledger_site *b)
+{
+	return a->mapping != b->mapping ? a->mapping < b->mapping : a->offset < b->offset;
 }
 
 static void sift(const struct ledger_header *l, uint32_t root, uint32_t count)
 {
 	for (uint32_t child; (child = 2 * root + 1) < count; root = child) {
-		if (child + 1 < count && pc_at(l, child + 1) > pc_at(l, child))
+		if (child + 1 < count && is_before(site_at(l, child), site_at(l, child + 1)))
 			child++;
-		if (pc_at(l, root) >= pc_at(l, child))
+		if (!is_before(site_at(l, root), site_at(l, child)))
 			return;
 		uint16_t swapped = order[root];
 		order[root] = order[child];
@@ -44,51 +60,65 @@ static void sort(const struct ledger_header *l, uint32_t count)
 	}
 }
 
-static void name_sites(void *context, uintptr_t start, size_t bytes, const char *name)
+static struct ledger_string name_of(const struct search *search, uint32_t name)
 {
-	struct search *search = context;
-	struct ledger_site *sites = ledger_sites(search->l);
-	uint32_t low = 0, high = search->count;
-	while (low < high) { /* first pc above start: a return address is behind its call */
+	static char text[NAME_BYTES];
+	size_t length = module_string(mapping_places(search->mapping), name, text, sizeof(text));
+	return length ? ledger_string(text, length) : (struct ledger_string){0};
+}
+
+static void name_sites(void *context, uint64_t start, uint64_t bytes, uint32_t name)
+{
+	const struct search *search = context;
+	uint32_t low = search->from, high = search->to;
+	while (low < high) { /* first site above start: a return address is behind its call */
 		uint32_t middle = (low + high) / 2;
-		if (pc_at(search->l, middle) <= start)
+		if (site_at(search->l, middle)->offset <= start)
 			low = middle + 1;
 		else
 			high = middle;
 	}
 	struct ledger_string at = {0};
-	for (; low < search->count && pc_at(search->l, low) <= start + bytes; low++) {
-		struct ledger_site *site = &sites[order[low]];
-		if (site->symbol.at)
+	for (; low < search->to && site_at(search->l, low)->offset - start <= bytes; low++) {
+		struct ledger_site *site = site_at(search->l, low);
+		if (site->mapping != search->mapping || site->symbol.at)
 			continue;
-		size_t length = strlen(name), room = LEDGER_STRINGS_BYTES - search->l->strings_used;
-		if (!at.at && length + 1 < room) {
-			at.at = search->l->strings_used;
-			memcpy(ledger_strings(search->l) + at.at, name, length + 1);
-			search->l->strings_used += (uint32_t)length + 1;
-		}
+		if (!at.at && !(at = name_of(search, name)).at)
+			return;
 		site->symbol = at;
-		site->symbol_offset = site->pc - start;
+		site->symbol_offset = site->offset - start;
 	}
+}
+
+static void name_mapping(struct search *search)
+{
+	const struct ledger_mapping *map = &ledger_mappings(search->l)[search->mapping];
+	const struct module_places *places = mapping_places(search->mapping);
+	uint32_t before = search->l->strings_used, fill = atomic_load(&fills);
+	if (!module_is_loaded(map, places)) /* another library may be where this one was */
+		return;
+	module_symbols(map, places, name_sites, search);
+	if (module_is_loaded(map, places) && atomic_load(&fills) == fill)
+		return;
+	for (uint32_t i = search->from; i < search->to; i++)
+		if (site_at(search->l, i)->symbol.at >= before)
+			site_at(search->l, i)->symbol.at = 0;
 }
 
 void symbols_fill(struct ledger_header *l)
 {
-	struct search search = {.l = l};
+	uint32_t count = 0;
+	atomic_fetch_add(&fills, 1);
 	for (uint32_t i = 1; i < l->sites_count; i++)
-		if (ledger_sites(l)[i].mapping != LEDGER_NONE)
-			order[search.count++] = (uint16_t)i;
-	sort(l, search.count);
-	uint32_t last = LEDGER_NONE;
-	for (uint32_t i = 0; i < search.count; i++) {
-		const struct ledger_site *site = &ledger_sites(l)[order[i]];
-		if (site->mapping == last)
-			continue;
-		last = site->mapping;
-		struct module now; /* another library may be where this one was */
-		const struct ledger_mapping *map = &ledger_mappings(l)[last];
-		if (module_find(site->pc, &now) && now.start == map->start && now.build_id_bytes == map->build_id_bytes &&
-		    memcmp(now.build_id, map->build_id, now.build_id_bytes) == 0)
-			module_symbols(site->pc, name_sites, &search);
+		if (ledger_sites(l)[i].mapping < l->mappings_count)
+			order[count++] = (uint16_t)i;
+	sort(l, count);
+	struct search search = {.l = l};
+	for (; search.from < count; search.from = search.to) {
+		search.mapping = site_at(l, search.from)->mapping;
+		for (search.to = search.from + 1; search.to < count; search.to++)
+			if (site_at(l, search.to)->mapping != search.mapping)
+				break;
+		name_mapping(&search);
 	}
 }

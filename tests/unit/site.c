@@ -7,6 +7,7 @@
 
 #include <criterion/criterion.h>
 #include <dlfcn.h>
+#include <link.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -116,6 +117,46 @@ Test(site, the_table_holds_as_many_as_a_ledger)
 		cr_assert_eq(site_pc((uint16_t)n), far_pc(n));
 	}
 	cr_assert_eq(site_fallback(LEDGER_SITES_MAX - 1)->allocs, 0);
+}
+
+/* --- libraries that go -------------------------------------------------------------------------------------------- */
+
+static void *open_library(uintptr_t *pc)
+{
+	struct link_map *map;
+	void *handle = dlopen("libanl.so.1", RTLD_NOW); /* of glibc, and of nobody here */
+	if (!handle || dlinfo(handle, RTLD_DI_LINKMAP, &map) != 0)
+		cr_skip_test("libanl cannot be loaded");
+	*pc = map->l_addr + 1;
+	return handle;
+}
+
+Test(site, a_closed_library_takes_its_sites_along)
+{
+	uintptr_t pc, again;
+	uint16_t libc = site_of((uintptr_t)dlsym(RTLD_DEFAULT, "gnu_get_libc_version") + 1), nobody = site_of(far_pc(1));
+	uintptr_t libc_pc = site_pc(libc);
+	void *handle = open_library(&pc);
+	uint16_t site = site_of(pc), beside = site_of(pc + 1);
+	if (ledger_sites(ledger())[site].mapping == LEDGER_NONE)
+		cr_skip_test("this C library cannot be asked (glibc before 2.35)");
+	sites_retire_unloaded();
+	cr_assert_eq(site_pc(site), pc, "it is still there");
+	for (int i = 0; i < 50; i++) {
+		cr_assert_eq(dlclose(handle), 0);
+		sites_retire_unloaded();
+		cr_assert_eq(site_pc(site), SITE_RETIRED | site);
+		cr_assert_eq(site_pc(beside), SITE_RETIRED | beside);
+		cr_assert_eq(site_pc(libc), libc_pc);
+		cr_assert_eq(site_pc(nobody), far_pc(1));
+		handle = open_library(&again);
+		if (again != pc)
+			cr_skip_test("it came back elsewhere");
+		cr_assert_eq(site_of(pc), site, "the same code");
+		cr_assert_eq(site_of(pc + 1), beside);
+	}
+	cr_assert_eq(ledger()->mappings_count, 2);
+	cr_assert_eq(ledger()->sites_count, 5);
 }
 
 /* --- threads ------------------------------------------------------------------------------------------------------ */
@@ -245,6 +286,29 @@ Test(site, strings_are_kept_until_they_are_full)
 	cr_assert_str_eq(strings + last.at, "y");
 	cr_assert_str_eq(strings + first.at, "first");
 	cr_assert_str_eq(strings, "", "offset 0 is the empty string");
+}
+
+enum { STRINGS = 2000 };
+
+static void *keep_strings(void *at)
+{
+	for (int i = 0; i < STRINGS; i++)
+		((struct ledger_string *)at)[i] = ledger_string("abcdefghijklmnopqrstuvwxyz", (size_t)i % 26);
+	return NULL;
+}
+
+/* The report adds names while threads add paths. */
+Test(site, threads_keep_strings_apart)
+{
+	static struct ledger_string kept[THREADS][STRINGS];
+	pthread_t threads[THREADS];
+	for (int i = 0; i < THREADS; i++)
+		cr_assert_eq(pthread_create(&threads[i], NULL, keep_strings, kept[i]), 0);
+	for (int i = 0; i < THREADS; i++)
+		pthread_join(threads[i], NULL);
+	for (int i = 0; i < THREADS; i++)
+		for (int k = 0; k < STRINGS; k++)
+			cr_assert_eq(strlen(ledger_strings(ledger()) + kept[i][k].at), (size_t)k % 26);
 }
 
 Test(site, fork_handlers_leave_the_child_a_whole_table)
