@@ -58,14 +58,19 @@ Test(threads, forks_while_threads_print)
 
 Test(threads, loads_and_closes)
 {
-	cr_assert(repeats_inside("dlopen", 200, doors));
+	cr_assert(repeats_inside("dlopen", 2000, doors));
 }
 
 /* Short runs, many of them, so that start and end are in the race. */
+static bool repeats_with(const char *name, const char *const *args, int runs, const char *conf)
+{
+	return victim_repeats(&(struct victim){.name = name, .args = args, .preload = victim_sluice(), .conf = conf}, runs);
+}
+
 static bool repeats(const char *name, const char *arg, int runs, const char *conf)
 {
 	const char *const args[] = {arg, NULL};
-	return victim_repeats(&(struct victim){.name = name, .args = args, .preload = victim_sluice(), .conf = conf}, runs);
+	return repeats_with(name, args, runs, conf);
 }
 
 Test(threads, exit_race)
@@ -94,4 +99,11 @@ Test(threads, fork_heavy)
 Test(threads, dlopen_heavy)
 {
 	cr_assert(repeats("dlopen", "3", victim_runs(200), ""));
+}
+
+/* The report is written while libraries come and go. */
+Test(threads, dlopen_exit_race)
+{
+	const char *const args[] = {"3", "leave", NULL};
+	cr_assert(repeats_with("dlopen", args, victim_runs(200), ""));
 }
