@@ -5,6 +5,7 @@ Recipe with every field set, and says which Debian package is missing before any
 """
 
 import difflib
+import glob
 import importlib
 import os
 import re
@@ -114,7 +115,10 @@ def checked_metric(metric, wrong):
 
 
 def which(command):
-    """Path of the program, Debian's before any other of the same name in PATH; None when there is none."""
+    """Path of the program, Debian's before any other of the same name in PATH; None when there is none. A command with "*"
+    is a pattern of paths (programs that Debian keeps in a folder of their version)."""
+    if "*" in command:
+        return max(glob.glob(command), default=None)
     return shutil.which(command, path=os.pathsep.join(SEARCH + (os.environ.get("PATH", ""),)))
 
 
