@@ -256,11 +256,12 @@ int main(int argc, char **argv)
 {
 	int floor = argc == 3 && !strncmp(argv[1], "floor_", 6);
 	const struct kind *kind = argc == 3 ? find_kind(argv[1] + (floor ? 6 : 0)) : NULL;
-	size_t point = kind ? strtoul(argv[2], NULL, 10) : 0;
+	char *end = NULL;
+	size_t point = kind ? strtoul(argv[2], &end, 10) : 0;
 	double ns;
 	if (argc == 2 && !strcmp(argv[1], "--list"))
 		return list_kinds();
-	if (!kind || point < 1 || point > kind->point_max) {
+	if (!kind || *end || point < 1 || point > kind->point_max) {
 		fputs("usage: micro_growth --list | micro_growth [floor_]KIND POINT\n", stderr);
 		return 2;
 	}

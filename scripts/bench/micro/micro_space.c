@@ -1,6 +1,7 @@
 /* micro_space: bytes of resident memory that a live object costs beyond what was asked for.
  *
  *   micro_space [SIZE...]    prints `space_SIZE VALUE`, for 16 24 40 48 64 100 200 500 bytes without a SIZE
+ *   micro_space --list       names, tab, titles
  *
  * Each size in a forked child: a million objects of that size, every byte written, none freed; the growth of the
  * resident set, divided by a million, less the size. The array of their addresses does not count, nor does what the
@@ -11,9 +12,9 @@
 #include "measure.h"
 #include <fcntl.h>
 
-enum { OBJECTS = 1000000, MEMORY_FACTOR = 3 };
+enum { OBJECTS = 1000000, MEMORY_FACTOR = 3, SIZE_LARGEST = 65536, USUAL = 8 };
 
-static const size_t usual_sizes[] = {16, 24, 40, 48, 64, 100, 200, 500};
+static const size_t usual_sizes[USUAL] = {16, 24, 40, 48, 64, 100, 200, 500};
 
 /* The start of a file as a string; false where it cannot be read. Without stdio, which would allocate. */
 static int read_text(const char *path, char *text, size_t room)
@@ -63,21 +64,36 @@ static void run_size(const void *arg)
 	printf("space_%zu %.3f\n", size, ((double)after - (double)before) / OBJECTS - (double)size);
 }
 
+static int list_sizes(void)
+{
+	for (size_t i = 0; i < USUAL; i++)
+		printf("space_%zu\t%zu bytes\n", usual_sizes[i], usual_sizes[i]);
+	return 0;
+}
+
+static void measure_size(size_t size)
+{
+	size_t available = memory_available(), need = MEMORY_FACTOR * size * OBJECTS;
+	if (available && available < need)
+		fprintf(stderr, "space_%zu skipped: it needs %zu MiB available\n", size, need >> 20);
+	else
+		run_apart(run_size, &size);
+}
+
 int main(int argc, char **argv)
 {
-	size_t count = argc > 1 ? (size_t)argc - 1 : sizeof usual_sizes / sizeof *usual_sizes;
-	for (size_t i = 0; i < count; i++) {
-		size_t size = argc > 1 ? strtoul(argv[i + 1], NULL, 10) : usual_sizes[i];
-		size_t available = memory_available();
-		if (size < 1 || size > 1 << 20) {
-			fprintf(stderr, "micro_space: no size '%s'\nusage: micro_space [SIZE...]\n", argv[i + 1]);
+	if (argc == 2 && !strcmp(argv[1], "--list"))
+		return list_sizes();
+	for (int i = 1; i < argc; i++) {
+		char *end;
+		size_t size = strtoul(argv[i], &end, 10);
+		if (*end || size < 1 || size > SIZE_LARGEST) {
+			fprintf(stderr, "micro_space: no size '%s'\nusage: micro_space --list | micro_space [SIZE...]\n", argv[i]);
 			return 2;
 		}
-		if (available && available / MEMORY_FACTOR < size * OBJECTS)
-			fprintf(stderr, "space_%zu skipped: it needs %zu MiB available\n", size,
-			        MEMORY_FACTOR * size * OBJECTS >> 20);
-		else
-			run_apart(run_size, &size);
+		measure_size(size);
 	}
+	for (size_t i = 0; argc == 1 && i < USUAL; i++)
+		measure_size(usual_sizes[i]);
 	return 0;
 }
