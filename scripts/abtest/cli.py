@@ -254,7 +254,7 @@ def holds(result, wanted):
 # --- the run ---------------------------------------------------------------------------------------------------------
 
 
-def measure(workload, args, note):
+def measure(workload, args):
     wanted = args.allocators.split(",") if args.allocators else None
     variants, absent = allocators.choose(wanted, args.extra)
     baseline = args.baseline or (GLIBC if any(v.name == GLIBC for v in variants) else variants[0].name)
@@ -269,6 +269,13 @@ def measure(workload, args, note):
     return result, bool(schedule.failed)
 
 
+def pictures(results, stem):
+    for result in results:
+        plots.plot(result, stem if len(results) == 1 else stem + "-" + re.sub(r"[^\w.+-]+", "_", result.title))
+    if len(results) > 1 and any(m.name in ("cpu", "peak_rss") for r in results for m in r.metrics):
+        plots.plot_summary(results, stem)
+
+
 def write(results, args):
     """The files asked for; every one is tried, and the first error is raised at the end."""
     errors = []
@@ -279,13 +286,21 @@ def write(results, args):
             except OSError as e:
                 errors.append(e)
     if args.plot:
-        for result in results:
-            stem = args.plot if len(results) == 1 else f"{args.plot}-{result.title}"
-            plots.plot(result, stem)
-        if len(results) > 1:
-            plots.plot_summary(results, args.plot)
+        try:
+            pictures(results, args.plot)
+        except OSError as e:
+            errors.append(e)
     if errors:
         raise errors[0]
+
+
+def terminal():
+    return show.columns_of(sys.stdout), show.wants_colour(sys.stdout), show.can_unicode(sys.stdout)
+
+
+def say(text):
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def listing():
@@ -301,48 +316,56 @@ def listing():
     return OK
 
 
+def note(text):
+    print(f"ab: {text}", file=sys.stderr)
+
+
+def measure_all(args):
+    """(results, whether anything was left out): each shown as soon as it is there. One of several recipes that cannot run
+    is left out; a single workload's error is the caller's."""
+    results, badly = [], False
+    alone = args.recipe is None or args.recipe != "all" and "," not in args.recipe
+    need_meter()
+    scratch = Scratch()
+    try:
+        for name, make in workloads(args, scratch):
+            try:
+                result, failed = measure(make(), args)
+            except (Unusable, Failed, Ended, fromrecipe.MissingProgram) as e:
+                if alone:
+                    raise
+                note(f"{name} is left out: {e}")
+                badly = True
+                continue
+            results.append(result)
+            badly |= failed
+            if not args.quiet:
+                say(show.table(result, *terminal()))
+            if result.stopped == "interrupted":
+                break
+    finally:
+        scratch.remove()
+    return results, badly
+
+
 def run(args):
-    note = lambda text: print(f"ab: {text}", file=sys.stderr)  # noqa: E731
     check_usage(args)
     conditions = [condition(text) for text in args.fail_if]
     if args.list:
         return listing()
-    results, badly, status = [], False, OK
-    if args.from_file:
-        results = export.read_all(args.from_file)
-    else:
-        need_meter()
-        scratch = Scratch()
-        try:
-            for name, make in workloads(args, scratch):
-                try:
-                    result, failed = measure(make(), args, note)
-                except (Unusable, Failed, Ended, fromrecipe.MissingProgram) as e:
-                    if args.recipe is None or ("," not in args.recipe and args.recipe != "all"):
-                        raise
-                    note(f"{name} is left out: {e}")
-                    badly = True
-                    continue
-                results.append(result)
-                badly |= failed
-                if not args.quiet:
-                    print(show.table(result, show.columns_of(sys.stdout), show.wants_colour(sys.stdout),
-                                     show.can_unicode(sys.stdout)), flush=True)
-                if result.stopped == "interrupted":
-                    status = INTERRUPTED
-                    break
-        finally:
-            scratch.remove()
-    if args.from_file and not args.quiet:
-        for result in results:
-            print(show.table(result, show.columns_of(sys.stdout), show.wants_colour(sys.stdout), show.can_unicode(sys.stdout)))
-    if len(results) > 1 and not args.quiet:
-        print(show.summary(results, show.columns_of(sys.stdout), show.wants_colour(sys.stdout), show.can_unicode(sys.stdout)))
+    results, badly = (export.read_all(args.from_file), False) if args.from_file else measure_all(args)
+    if not args.quiet:
+        for result in results if args.from_file else []:
+            say(show.table(result, *terminal()))
+        if len(results) > 1:
+            say(show.summary(results, *terminal()))
     write(results, args)
     found = [f for r in results for f in holds(r, conditions)]
     for is_true, text in found:
         note(("fails: " if is_true else "") + text)
-    return status or (FAIL_IF if any(t for t, _ in found) else USAGE if found else RAN_BADLY if badly else OK)
+    if not args.from_file and any(r.stopped == "interrupted" for r in results):
+        return INTERRUPTED
+    return FAIL_IF if any(t for t, _ in found) else RAN_BADLY if badly else USAGE if found else OK
 
 
 def interrupt(*_):
