@@ -104,6 +104,6 @@ Test(threads, dlopen_heavy)
 /* The report is written while libraries come and go. */
 Test(threads, dlopen_exit_race)
 {
-	const char *const args[] = {"3", "leave", NULL};
-	cr_assert(repeats_with("dlopen", args, victim_runs(200), ""));
+	const char *const args[] = {"30", "leave", NULL};
+	cr_assert(repeats_with("dlopen", args, victim_runs(200) / 2 + 1, ""));
 }
