@@ -8,7 +8,7 @@ from ._data import Prose, write
 
 NEEDS = {"git": "git", "sh": "dash"}
 SETTINGS = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1", "GIT_PAGER": "cat", "GIT_OPTIONAL_LOCKS": "0",
-            "LC_ALL": "C", "TZ": "UTC"}
+            "GIT_ATTR_NOSYSTEM": "1", "HOME": "/dev/null", "XDG_CONFIG_HOME": "/dev/null", "LC_ALL": "C", "TZ": "UTC"}
 ENV = SETTINGS
 COMMAND = ["sh", "{inputs}/program.sh", "{inputs}/history.git"]
 
