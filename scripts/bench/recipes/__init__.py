@@ -72,7 +72,8 @@ def load(name, check_programs=True):
     """The Recipe of that name. ValueError: no such recipe (the nearest names are said), or the file breaks the contract.
     MissingProgram: a program it needs is not installed."""
     if name not in names():
-        near = difflib.get_close_matches(name, names(), n=3, cutoff=0.5) or [n for n in names() if name and (name in n or n in name)]
+        near = difflib.get_close_matches(name, names(), n=3, cutoff=0.5)
+        near = near or [n for n in names() if name and (name in n or n in name)]
         hint = f"did you mean {' or '.join(near)}?" if near else "there are: " + " ".join(names())
         raise ValueError(f"no recipe '{name}'; {hint}")
     recipe = made(name, importlib.import_module("." + name, __name__))
