@@ -12,6 +12,8 @@ from .model import Metric
 METER = os.path.join(BUILD, "bench", "meter")
 SAMPLE_MS = 10
 CUT = 2000  # bytes of a program's standard error worth quoting
+HEAD = 16384  # bytes in which the loader's own words stand, since it speaks first
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 PROCESS_METRICS = [
     Metric("wall", "wall time", "ns"),
@@ -41,30 +43,35 @@ def environment(variant, env, report):
     if variant.preload:
         ours = settings.get("LD_PRELOAD")
         settings["LD_PRELOAD"] = variant.preload + (":" + ours if ours else "")
-    conf = settings.get("SLUICE_CONF", "")
+    conf = settings.get("SLUICE_CONF", os.environ.get("SLUICE_CONF", ""))
     if "libsluice" in os.path.basename(variant.preload) and "report:" not in conf:
         settings["SLUICE_CONF"] = (conf + "," if conf else "") + f"report:{report}/sluice.%e.%p.json"
     return [f"{name}={value}" for name, value in settings.items()]
 
 
 class Metered:
-    """A running program. `finish` waits for it and returns (status, metrics)."""
+    """A running program. `finish` waits for it and returns (status, metrics). `stdout` and `stderr` may be one file."""
 
     def __init__(self, argv, settings, cwd, stdin, stdout, stderr):
         need_meter()
-        self.argv, self.stderr_path = argv, stderr
+        self.argv, self.stderr_path, self.process = argv, stderr, None
         reader, writer = os.pipe()
+        self.reader = os.fdopen(reader)
+        unmasked = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)  # until we know what to kill; the meter unmasks
         try:
-            with open(stdin or os.devnull, "rb") as i, open(stdout, "wb") as o, open(stderr, "wb") as e:
+            with open(stdin or os.devnull, "rb") as i, open(stdout, "wb") as o, open(stderr, "ab") as e:
                 self.process = subprocess.Popen(
-                    [METER, str(writer), str(SAMPLE_MS), *settings, "--", *argv],
-                    stdin=i, stdout=o, stderr=e, cwd=cwd, pass_fds=[writer], start_new_session=True)
+                    [METER, str(writer), str(SAMPLE_MS), *settings, "--", *argv], stdin=i, stdout=o,
+                    stderr=o if stderr == stdout else e, cwd=cwd, pass_fds=[writer], start_new_session=True)
+            signal.pthread_sigmask(signal.SIG_SETMASK, unmasked)
         except BaseException:
-            os.close(reader)
+            if self.process:
+                self.kill()
+            self.reader.close()
             raise
         finally:
             os.close(writer)
-        self.reader = os.fdopen(reader)
+            signal.pthread_sigmask(signal.SIG_SETMASK, unmasked)
 
     def finish(self, timeout_s):
         try:
@@ -90,13 +97,10 @@ class Metered:
         return self.finish(timeout_s)
 
     def kill(self):
-        """Ends everything at once: the meter kills what it started, and it dies with the whole session if it cannot."""
-        for how, patience_s in ((signal.SIGTERM, 3), (signal.SIGKILL, 3)):
+        """Ends everything: the program is asked to, then the meter kills it with all its descendants."""
+        for how, patience_s in ((signal.SIGTERM, 3), (signal.SIGHUP, 10), (signal.SIGKILL, 3)):
             try:
-                if how == signal.SIGTERM:
-                    self.process.send_signal(how)
-                else:
-                    os.killpg(self.process.pid, how)
+                self.process.send_signal(how)
                 self.process.wait(patience_s)
                 break
             except (ProcessLookupError, subprocess.TimeoutExpired):
@@ -118,6 +122,11 @@ def last_words(path):
             return f.read().decode("utf-8", "replace").strip() or "(nothing on its standard error)"
     except OSError:
         return "(no standard error)"
+
+
+def first_words(path):
+    with open(path, "rb") as f:
+        return f.read(HEAD).decode("utf-8", "replace")
 
 
 def digest(path):

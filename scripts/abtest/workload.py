@@ -4,13 +4,13 @@ A workload has `title`, `command` (for the record), `argv` (whose allocator matt
 `run(variant, timeout_s)` which returns an Outcome or raises meter.Ended with what went wrong.
 """
 
+import contextlib
 import os
 import re
 import shlex
 import shutil
 import signal
 import socket
-import subprocess
 import tempfile
 import time
 from dataclasses import dataclass
@@ -45,6 +45,14 @@ class Scratch:
         os.chmod(path, 0o777)  # a recipe may give its program another user
         os.chmod(self.path, 0o755)
         return path
+
+    def fresh_pair(self):
+        """(a folder for what we keep of a run, the empty one in it that the program gets as {work})."""
+        path = self.fresh()
+        work = os.path.join(path, "work")
+        os.mkdir(work)
+        os.chmod(work, 0o777)
+        return path, work
 
     def remove(self):
         shutil.rmtree(self.path, ignore_errors=True)
@@ -100,20 +108,20 @@ class Command:
         self.command = argv
 
     def run(self, variant, timeout_s):
-        work = self.scratch.fresh()
+        folder, work = self.scratch.fresh_pair()
         try:
-            out, err = os.path.join(work, ".stdout"), os.path.join(work, ".stderr")
+            out, err = os.path.join(folder, "stdout"), os.path.join(folder, "stderr")
             names = {"inputs": self.inputs, "work": work}
-            settings = meter.environment(variant, self.env, work)
+            settings = meter.environment(variant, self.env, folder)
             running = meter.Metered(substituted(self.argv, names), settings, self.cwd or work, self.stdin, out, err)
             status, values = running.finish(timeout_s)
             words = meter.last_words(err)
-            check_preload(variant, words)
+            check_preload(variant, err)
             if self.output and status == 0:
                 values.update(self.output.read(text_of(out)))
             return Outcome(status, "" if self.output else self.digest(out), values, words)
         finally:
-            shutil.rmtree(work, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
 
     def new_metric(self, name):
         """A metric whose name the program itself chose."""
@@ -135,8 +143,9 @@ def text_of(path):
         return f.read()
 
 
-def check_preload(variant, words):
+def check_preload(variant, err):
     """The loader only warns when it cannot preload: the run would be one of glibc under another name."""
+    words = meter.first_words(err)
     if variant.preload and "cannot be preloaded" in words and os.path.basename(variant.preload) in words:
         line = next(w for w in words.splitlines() if "cannot be preloaded" in w)
         raise meter.Ended(f"{variant.name} did not get in: {line.strip()}")
@@ -153,6 +162,7 @@ class Server:
         self.env, self.cwd, self.inputs, self.output = env or {}, cwd, inputs, output
         self.check, self.prepare, self.ready_s = check, prepare, ready_s
         self.stop = getattr(signal, "SIG" + stop)
+        self.port_is_ours = bool(prepare) or any("{port}" in word for word in server)
         self.command = {"server": server, "ready": ready, "load": load}
         own = [m for m, _, _ in (output.wanted if output else []) if m]
         self.metrics = own + [Metric(m.name, {"wall": "time of the load", "cpu": "server CPU time"}.get(m.name, m.title),
@@ -161,32 +171,35 @@ class Server:
 
     def run(self, variant, timeout_s):
         for attempt in range(CHANGED_PORTS):
-            work = self.scratch.fresh()
+            folder, work = self.scratch.fresh_pair()
             try:
-                return self.run_in(work, variant, timeout_s)
+                return self.run_in(folder, work, variant, timeout_s)
             except PortTaken:
-                if attempt == CHANGED_PORTS - 1:
+                if attempt == CHANGED_PORTS - 1 or not self.port_is_ours:
                     raise
             finally:
-                shutil.rmtree(work, ignore_errors=True)
+                shutil.rmtree(folder, ignore_errors=True)
         raise AssertionError
 
-    def run_in(self, work, variant, timeout_s):
+    def run_in(self, folder, work, variant, timeout_s):
         names = {"inputs": self.inputs, "work": work, "port": free_port()}
         if self.prepare:
             self.prepare(work, names["port"])
-        out, err = os.path.join(work, ".server.out"), os.path.join(work, ".server.err")
-        settings = meter.environment(variant, self.env, work)
+        out, err = os.path.join(folder, "stdout"), os.path.join(folder, "stderr")
+        settings = meter.environment(variant, self.env, folder)
         server = meter.Metered(substituted(self.server, names), settings, self.cwd or work, None, out, err)
         try:
             self.wait_ready(server, names, out, timeout_s)
-            check_preload(variant, meter.last_words(err))
+            check_preload(variant, err)
             before = cpu_of_tree(server.process.pid)
-            started = time.monotonic_ns()
-            text = self.run_load(names, work, timeout_s)
-            wall = time.monotonic_ns() - started
+            try:
+                wall, text = self.run_load(names, folder, work, timeout_s)
+            except meter.Ended as e:
+                if server.running():
+                    raise
+                raise self.ended(server, names, out, "under the load") from e  # which explains what the load complains of
             if not server.running():
-                raise meter.Ended(f"the server ended under the load: {server.last_words()}")
+                raise self.ended(server, names, out, "under the load")
             status, values = server.stop(self.stop, timeout_s)
         except BaseException:
             server.kill()
@@ -205,45 +218,50 @@ class Server:
     def wait_ready(self, server, names, out, timeout_s):
         question = substituted(self.ready, names)
         limit = time.monotonic() + min(self.ready_s, timeout_s)
+        need("--ready", question)
         while True:
-            if not server.running():
-                words = (server.last_words() + "\n" + meter.last_words(out)).strip()
-                if re.search(r"(?i)address already in use|EADDRINUSE", words):
-                    raise PortTaken(f"port {names['port']} is taken, {CHANGED_PORTS} times over: {words}")
-                raise meter.Ended(f"the server ended before it was ready: {words}")
-            try:
-                asked = subprocess.run(question, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                       stderr=subprocess.DEVNULL, timeout=max(0.1, limit - time.monotonic()), check=False)
-                if asked.returncode == 0:
-                    return
-            except subprocess.TimeoutExpired:
-                pass
-            except OSError as e:
-                raise meter.Ended(f"--ready: {question[0]}: {e.strerror}") from e
+            status = None
+            with contextlib.suppress(meter.Ended):  # it did not end in time
+                asked = meter.Metered(question, [], None, None, os.devnull, os.devnull)
+                status, _ = asked.finish(max(0.1, limit - time.monotonic()))
+            if not server.running():  # asked second: who answered may be another server
+                raise self.ended(server, names, out, "before it was ready")
+            if status == 0:
+                return
             if time.monotonic() >= limit:
                 raise meter.Ended(f"the server was not ready after {self.ready_s:g} s (--ready-timeout): {shlex.join(question)} "
                                   f"never succeeded; the server says: {server.last_words()}")
             time.sleep(POLL_S)
 
-    def run_load(self, names, work, timeout_s):
-        load = substituted(self.load, names)
+    def ended(self, server, names, out, when):
+        """The error of a server that has ended by itself."""
+        words = (server.last_words() + "\n" + meter.last_words(out)).strip()
+        if not re.search(r"(?i)address already in use|EADDRINUSE", words):
+            return meter.Ended(f"the server ended {when}: {words}")
+        if self.port_is_ours:
+            return PortTaken(f"port {names['port']} is taken, {CHANGED_PORTS} times over: {words}")
+        return PortTaken(f"the server's port is taken (write {{port}} in --server and it gets a free one): {words}")
+
+    def run_load(self, names, folder, work, timeout_s):
+        """(wall ns, output) of the load."""
+        load, out = substituted(self.load, names), os.path.join(folder, "load")
+        need("--load", load)
+        client = meter.Metered(load, [], work, None, out, out)
         try:
-            with subprocess.Popen(load, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=work,
-                                  start_new_session=True) as client:
-                try:
-                    text = client.communicate(timeout=timeout_s)[0].decode("utf-8", "replace")
-                except BaseException:
-                    os.killpg(client.pid, signal.SIGKILL)
-                    raise
-        except OSError as e:
-            raise meter.Ended(f"--load: {load[0]}: {e.strerror}") from e
-        except subprocess.TimeoutExpired:
-            raise meter.Ended(f"the load did not end within {timeout_s:g} s (--timeout)") from None
-        if client.returncode != 0:
-            raise meter.Ended(f"the load failed with status {client.returncode}: {text[-meter.CUT:].strip()}")
+            status, taken = client.finish(timeout_s)
+        except meter.Ended as e:
+            raise meter.Ended(f"the load: {e}") from None
+        text = text_of(out)
+        if status != 0:
+            raise meter.Ended(f"the load failed with status {status}: {text[-meter.CUT:].strip()}")
         if self.check and not self.check.search(text):
             raise meter.Ended(f"the load's output does not match {self.check.pattern!r}; it ends:\n{text[-meter.CUT:].strip()}")
-        return text
+        return taken["wall"], text
+
+
+def need(option, argv):
+    if not shutil.which(argv[0]):
+        raise meter.Ended(f"{option}: {argv[0]}: no such program in PATH (or it may not be executed)")
 
 
 class PortTaken(meter.Ended):

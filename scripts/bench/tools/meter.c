@@ -12,8 +12,8 @@
  *                  pages that processes share count once for each of them. 0: there was never more than one process
  *   minor major    page faults
  *   waits switches voluntary and involuntary context switches
- * SIGTERM, SIGINT and SIGQUIT are passed on to the program; whatever it leaves behind is killed at its end. The meter dies with
- * its parent and takes the program along.
+ * SIGTERM, SIGINT and SIGQUIT are passed on to the program; whatever it leaves behind is killed at its end. SIGHUP kills the
+ * program and all its descendants at once, in whatever session they are; the kernel sends it when the parent dies.
  *
  * Why it exists: the kernel carries the peak resident set of the process that called fork over exec, so a program
  * started from Python would seem to need Python's memory. This parent is tiny.
@@ -22,6 +22,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -111,13 +112,7 @@ static long long tree_resident(int *several)
 	return sum;
 }
 
-static void pass_on(int signal)
-{
-	if (program > 0)
-		kill(program, signal);
-}
-
-static void kill_rest(void)
+static void kill_all(void)
 {
 	pid_t rest[TREE_MAX];
 	for (int count; (count = add_children(getpid(), rest, 0)) > 0;) {
@@ -128,6 +123,13 @@ static void kill_rest(void)
 	}
 	while (waitpid(-1, NULL, WNOHANG) > 0) {
 	}
+}
+
+/* The parent holds the other end of the report's pipe: has it died before we asked to be told? */
+static int orphaned(int report)
+{
+	struct pollfd pipe = {.fd = report};
+	return poll(&pipe, 1, 0) == 1 && pipe.revents & POLLERR;
 }
 
 static void become(int report, char **argv)
@@ -144,14 +146,11 @@ static void become(int report, char **argv)
 	_exit(127);
 }
 
-/* Waits for the program's own end, adopting and reaping whatever else ends meanwhile. */
-static int wait_for_program(int sample_ms, long long *tree, long long *end)
+/* Waits for the program's own end, adopting and reaping whatever else ends meanwhile. `awaited` are blocked signals. */
+static int wait_for_program(const sigset_t *awaited, int sample_ms, long long *tree, long long *end)
 {
-	sigset_t child;
 	int status, several = 0;
 	struct timespec step = {sample_ms / 1000, sample_ms % 1000 * 1000000L};
-	sigemptyset(&child);
-	sigaddset(&child, SIGCHLD);
 	for (*tree = 0;;) {
 		for (pid_t gone; (gone = waitpid(-1, &status, WNOHANG)) > 0;)
 			if (gone == program) {
@@ -159,17 +158,24 @@ static int wait_for_program(int sample_ms, long long *tree, long long *end)
 				*tree = several ? *tree : 0;
 				return status;
 			}
-		if (sigtimedwait(&child, NULL, &step) < 0) {
+		int told = sigtimedwait(awaited, NULL, &step);
+		if (told < 0) {
 			long long sum = tree_resident(&several);
 			*tree = sum > *tree ? sum : *tree;
+		} else if (told == SIGHUP) {
+			kill_all();
+			*end = now();
+			return SIGKILL;
+		} else if (told != SIGCHLD) {
+			kill(program, told);
 		}
 	}
 }
 
 int main(int argc, char **argv)
 {
-	struct sigaction act = {.sa_handler = pass_on};
-	sigset_t child;
+	static const int awaits[] = {SIGCHLD, SIGTERM, SIGINT, SIGQUIT, SIGHUP};
+	sigset_t awaited;
 	int report = argc > 1 ? atoi(argv[1]) : -1, sample_ms = argc > 2 ? atoi(argv[2]) : 0, command = 3;
 	while (command < argc && strcmp(argv[command], "--") != 0)
 		command++;
@@ -178,15 +184,15 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	fcntl(report, F_SETFD, FD_CLOEXEC);
 	page_bytes = sysconf(_SC_PAGESIZE);
-	sigemptyset(&child);
-	sigaddset(&child, SIGCHLD);
-	sigprocmask(SIG_BLOCK, &child, NULL);
-	sigaction(SIGTERM, &act, NULL);
-	sigaction(SIGINT, &act, NULL);
-	sigaction(SIGQUIT, &act, NULL);
+	sigemptyset(&awaited);
+	for (size_t i = 0; i < sizeof(awaits) / sizeof(*awaits); i++)
+		sigaddset(&awaited, awaits[i]);
+	sigprocmask(SIG_BLOCK, &awaited, NULL);
+	prctl(PR_SET_PDEATHSIG, SIGHUP);
+	if (orphaned(report))
+		return 2;
 
 	long long start = now(), end = 0, tree = 0;
 	program = fork();
@@ -196,8 +202,8 @@ int main(int argc, char **argv)
 		perror("meter: fork");
 		return 2;
 	}
-	int status = wait_for_program(sample_ms, &tree, &end);
-	kill_rest();
+	int status = wait_for_program(&awaited, sample_ms, &tree, &end);
+	kill_all();
 	struct rusage use;
 	getrusage(RUSAGE_CHILDREN, &use);
 	dprintf(report,
