@@ -174,6 +174,8 @@ def split(option, text):
         raise Unusable(f"{option} {text!r}: {e}") from None
     if not words:
         raise Unusable(f"{option}: an empty command")
+    if "/" in words[0] and not words[0].startswith("{"):
+        words[0] = os.path.abspath(words[0])  # seen from here, not from the folder it will run in
     return words
 
 
@@ -299,8 +301,12 @@ def terminal():
 
 
 def say(text):
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    """A reader that went away (`| head`) misses the rest, but neither the files nor the exit status do."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def listing():
@@ -326,6 +332,8 @@ def measure_all(args):
     results, badly = [], False
     alone = args.recipe is None or args.recipe != "all" and "," not in args.recipe
     need_meter()
+    if os.environ.pop("LD_PRELOAD", ""):
+        note("LD_PRELOAD is set here and would be in every row: no row runs under it. --with NAME=PATH gives it one.")
     scratch = Scratch()
     try:
         for name, make in workloads(args, scratch):
@@ -369,13 +377,15 @@ def run(args):
 
 
 def interrupt(*_):
-    """SIGTERM ends a measurement as Ctrl-C does: what there is gets printed, nothing is left running."""
+    """SIGTERM and SIGHUP end a measurement as Ctrl-C does: what there is gets printed, nothing is left running."""
     raise KeyboardInterrupt
 
 
 def main(argv):
     args = parser().parse_args(argv)
-    signal.signal(signal.SIGTERM, interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, interrupt)
     try:
         return run(args)
     except KeyboardInterrupt:
