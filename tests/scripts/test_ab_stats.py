@@ -19,7 +19,7 @@ from abtest import allocators, cli, stats, workload  # noqa: E402
 from abtest.model import CONTROL, Metric, Result, Run, Variant  # noqa: E402
 
 CPU, RATE = Metric("cpu", "CPU time", "ns"), Metric("rate", "rate", "/s", higher_is_better=True)
-SIMULATIONS = 300
+SIMULATIONS = 200
 
 
 def skewed(rng, sigma=0.01):
