@@ -150,7 +150,7 @@ static void pending_push(struct heap *heap, struct slab *slab)
 
 static struct heap *heap_of(const struct slab *slab)
 {
-	return (struct heap *)(atomic_load_explicit(&slab->owner, memory_order_acquire) & ~(uintptr_t)SLAB_SHARED_BIT);
+	return (struct heap *)atomic_load_explicit(&slab->owner, memory_order_acquire);
 }
 
 void heap_free_remote(struct slab *slab, void *block)
@@ -205,7 +205,7 @@ static void drain_slab(struct heap *heap, struct slab *slab)
 	if (!word)
 		return;
 	void *list = slab_start(slab) + (size_t)((uint32_t)word - 1) * 16;
-	if (slab->tags)
+	if (slab_is_shared(slab))
 		for (void *block = list; block; block = *(void **)block)
 			count_remote(heap, slab->tags[slab_block_index(slab, block)], 1);
 	else

@@ -133,7 +133,7 @@ void pool_attach(struct heap *heap, struct pool *pool, struct slab *slab)
 		heap->owned_bytes += slab_bytes(slab);
 		heap->owned_used_bytes += used_bytes(slab);
 	}
-	atomic_store_explicit(&slab->owner, (uintptr_t)heap | (pool->shared ? SLAB_SHARED_BIT : 0), memory_order_release);
+	atomic_store_explicit(&slab->owner, (uintptr_t)heap, memory_order_release);
 	enlist(pool, slab);
 }
 
@@ -142,7 +142,7 @@ static void retire(struct heap *heap, struct pool *pool, struct slab *slab)
 	pool_detach(heap, pool, slab);
 	if (slab->charged)
 		slab_discharge(slab);
-	if (slab->tags)
+	if (slab_is_shared(slab))
 		meta_give(slab->tags, class_table[slab->class].capacity * sizeof(uint16_t));
 	range_give(slab);
 }
@@ -264,7 +264,7 @@ uint32_t pool_take(struct heap *heap, struct pool *pool, uint16_t tag, uint32_t 
 			heap->used_bytes += bytes;
 			if (slab->budgeted)
 				heap->owned_used_bytes += bytes;
-			if (slab->tags)
+			if (slab_is_shared(slab))
 				tag_blocks(slab, tag, *list);
 			return count;
 		}
@@ -282,14 +282,12 @@ enum range_refusal pool_grow(struct heap *heap, struct pool *pool)
 	if (!slab)
 		return why;
 	slab->class = pool->class;
-	slab->inverse = class->inverse;
-	if (pool->shared) {
-		slab->tags = meta_take(class->capacity * sizeof(uint16_t));
-		if (!slab->tags) {
-			range_give(slab);
-			return RANGE_NO_MEMORY;
-		}
+	slab->tags = pool->shared ? meta_take(class->capacity * sizeof(uint16_t)) : &slab->tag;
+	if (!slab->tags) {
+		range_give(slab);
+		return RANGE_NO_MEMORY;
 	}
+	slab->inverse = pool->shared ? class->inverse : 0;
 	pool_attach(heap, pool, slab);
 	return RANGE_OK;
 }
@@ -343,7 +341,8 @@ static bool slab_share(struct heap *heap, struct pool *pool, struct slab *slab)
 	for (uint32_t i = 0; i < capacity; i++)
 		tags[i] = slab->tag;
 	pool_detach(heap, pool, slab);
-	__atomic_store_n(&slab->tags, tags, __ATOMIC_RELEASE); /* partner: slab_tag */
+	__atomic_store_n(&slab->tags, tags, __ATOMIC_RELAXED);
+	__atomic_store_n(&slab->inverse, class_table[slab->class].inverse, __ATOMIC_RELEASE); /* partner: slab_tag */
 	pool_attach(heap, &heap->shared[slab->class], slab);
 	return true;
 }

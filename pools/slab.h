@@ -35,15 +35,11 @@ enum slab_state {
 	SLAB_FULL     /* every block is used */
 };
 
-/* `owner` of a shared slab carries this bit, so that a free into a slab owned by a site needs one comparison, and one
- * into a shared slab takes the next branch. */
-enum { SLAB_SHARED_BIT = 1 };
-
 #define SLAB_NIL UINT32_MAX /* no slab, in a list by index */
 
 struct slab {
-	_Atomic uintptr_t owner; /* struct heap *, plus SLAB_SHARED_BIT; 0 when free */
-	uint16_t *tags;          /* shared slabs: whose each block is, by block index; NULL otherwise */
+	_Atomic uintptr_t owner; /* struct heap *; 0 when free */
+	uint16_t *tags;          /* shared slabs: whose each block is, by block index; an owned slab's is &tag */
 	uint16_t tag;            /* owned slabs: whose all blocks are */
 	uint16_t pool;           /* index in the heap's pools */
 	uint8_t class;
@@ -56,7 +52,7 @@ struct slab {
 	_Atomic uint32_t pending_next; /* next slab with remote frees for the same heap */
 	_Atomic uint16_t used;  /* blocks handed out; a thread that has just freed one here may still look (heap.c) */
 	uint16_t carved;        /* blocks ever handed out: the rest of the slab is untouched */
-	uint32_t inverse;       /* of the class: block index = offset * inverse >> 32 */
+	uint32_t inverse;       /* a block's tag is tags[offset * inverse >> 32]: the class's inverse, 0 in an owned slab */
 	bool zeroed;            /* what was never handed out reads as zeros: its granules are fresh from the kernel */
 	bool budgeted;          /* counts as owned in its heap's books: it is, or it was when it was filled */
 	_Atomic uint16_t moves; /* odd while it changes hands between heaps: owner and tags do not belong together */
@@ -123,15 +119,23 @@ static inline struct slab *slab_of(const void *block)
 static inline uint32_t slab_block_index(const struct slab *slab, const void *block)
 {
 	uint64_t offset = (uint64_t)((const char *)block - slab_start(slab));
-	return (uint32_t)(offset * slab->inverse >> 32);
+	return (uint32_t)(offset * class_table[slab->class].inverse >> 32);
+}
+
+/* Do its blocks have tags of their own? */
+static inline bool slab_is_shared(const struct slab *slab)
+{
+	return __atomic_load_n(&slab->inverse, __ATOMIC_RELAXED) != 0;
 }
 
 /* Whose a block of the slab is. An owned slab may be getting tags meanwhile, from its own thread: all of them are its
- * `tag`, which stays, so either answer is right. */
+ * `tag`, which stays, so either answer is right; who sees the inverse sees the tags it is for. */
 static inline uint16_t slab_tag(const struct slab *slab, const void *block)
 {
-	const uint16_t *tags = __atomic_load_n(&slab->tags, __ATOMIC_ACQUIRE); /* partner: slab_share */
-	return tags ? __atomic_load_n(&tags[slab_block_index(slab, block)], __ATOMIC_RELAXED) : slab->tag;
+	uint64_t inverse = __atomic_load_n(&slab->inverse, __ATOMIC_ACQUIRE); /* partner: slab_share */
+	const uint16_t *tags = __atomic_load_n(&slab->tags, __ATOMIC_RELAXED);
+	uint64_t offset = (uint64_t)((const char *)block - slab_start(slab));
+	return __atomic_load_n(&tags[offset * inverse >> 32], __ATOMIC_RELAXED);
 }
 
 #endif

@@ -95,7 +95,7 @@ void *allocate_aligned(size_t size, size_t align, uintptr_t pc)
 		return refuse();
 	unsigned class = align <= PAGE && size <= CLASS_SIZE_MAX ? class_of_aligned(size, align) : CLASSES;
 	if (class < CLASSES) {
-		void *block = thread_take(thread_self, route_key(pc, class), size);
+		void *block = thread_take(thread_self, pc, class, size);
 		if (!block)
 			block = from_pools(size, class, pc, &why);
 		if (block) {
@@ -142,7 +142,7 @@ void release_other(void *block)
 	uintptr_t owner = slab_owner(slab);
 	if (owner == 0)
 		die("free of a block that is not allocated", block);
-	if ((owner & ~(uintptr_t)SLAB_SHARED_BIT) != (uintptr_t)&thread->heap) {
+	if (owner != (uintptr_t)&thread->heap) {
 		heap_free_remote(slab, block);
 		return;
 	}
@@ -222,7 +222,7 @@ static void *reallocate_pooled(void *block, size_t size)
 	uintptr_t owner = slab_owner(slab);
 	if (owner == 0)
 		die("realloc of a block that is not allocated", block);
-	if ((owner & ~(uintptr_t)SLAB_SHARED_BIT) == (uintptr_t)&thread->heap)
+	if (owner == (uintptr_t)&thread->heap)
 		return reallocate_own(thread, slab, block, size);
 	unsigned class = slab->class;
 	uintptr_t pc = birth_pc(slab, block);

@@ -17,8 +17,11 @@
 
 enum {
 	INDEX_FIRST = 256,
-	INDEX_SPARSE = 4, /* entries a tag: few keys miss their home */
-	BATCH_MAX = 64,   /* more would not make a refill cheaper for each block, and lie unused in every route */
+	INDEX_SPARSE = 4,    /* entries a tag, at least: few keys miss their home */
+	INDEX_SPARSEST = 64, /* and at most, however often they do */
+	INDEX_MISSES = 16,   /* an entry, until the index grows for their sake: by then they have cost what growing costs */
+	INDEX_MAX = 1 << 17,
+	BATCH_MAX = 64, /* more would not make a refill cheaper for each block, and lie unused in every route */
 	BATCH_BYTES_MAX = 4 << 10,
 	READY_MAX = 1024, /* what goes back and forth may be longer: a program's own batches */
 	READY_BYTES_MAX = 64 << 10,
@@ -38,7 +41,7 @@ static uint16_t *probe(const struct thread *thread, uint64_t key)
 {
 	uint16_t *index = thread->front.index;
 	uint64_t entries = index_entries(thread);
-	for (uint64_t i = (uint64_t)(index_home(&thread->front, key) - index);; i++) {
+	for (uint64_t i = (uint64_t)(index_home(&thread->front, key_pc(key), key_class(key)) - index);; i++) {
 		uint16_t *entry = &index[i & (entries - 1)];
 		if (*entry == 0 || thread->heap.caches[*entry].key == key)
 			return entry;
@@ -54,11 +57,26 @@ static bool index_grow(struct thread *thread)
 	if (!fresh)
 		return false;
 	thread->front = (struct front){.index = fresh, .mask = (fresh_entries - 1) * sizeof(uint16_t)};
+	thread->misses = 0;
 	for (uint32_t tag = 1; tag <= thread->heap.tags; tag++)
 		*probe(thread, thread->heap.caches[tag].key) = (uint16_t)tag;
 	if (entries >= INDEX_FIRST)
 		meta_give(old, entries * sizeof(uint16_t));
 	return true;
+}
+
+/* A key was found, but not at home: the one that is asked for now lives there from now on. Entries on the way are all in
+ * use and stay so, hence both are still found. Where two hot keys keep driving each other out, a larger index parts them:
+ * whole sites collide, class by class, since the classes of one lie side by side. */
+static void bring_home(struct thread *thread, uint64_t key, uint16_t *found)
+{
+	uint16_t *home = index_home(&thread->front, key_pc(key), key_class(key)), tag = *found;
+	uint64_t entries = index_entries(thread);
+	*found = *home;
+	*home = tag;
+	if (++thread->misses > INDEX_MISSES * entries && entries < INDEX_MAX &&
+	    entries < INDEX_SPARSEST * thread->heap.tags)
+		index_grow(thread);
 }
 
 /* A new route's tag; 0: no memory or no tag left. */
@@ -96,8 +114,13 @@ static uint16_t find_or_add(struct thread *thread, uintptr_t pc, unsigned class)
 
 struct cache *route_cache(struct thread *thread, uintptr_t pc, unsigned class)
 {
-	uint16_t tag = *probe(thread, route_key(pc, class));
-	return tag ? &thread->heap.caches[tag] : NULL;
+	uint64_t key = route_key(pc, class);
+	uint16_t *entry = probe(thread, key), tag = *entry;
+	if (!tag)
+		return NULL;
+	if (entry != index_home(&thread->front, pc, class))
+		bring_home(thread, key, entry);
+	return &thread->heap.caches[tag];
 }
 
 struct route *route_of(struct thread *thread, uintptr_t pc, unsigned class)

@@ -29,6 +29,7 @@ struct thread {
 	struct front front;
 	struct heap heap; /* begins with the caches: front and caches are what a sentinel has too (thread.c) */
 	uint64_t refills;
+	uint64_t misses;                   /* look-ups that found their key away from home, since the index last grew */
 	uint32_t ledger_thread;            /* its record in the ledger */
 	uint64_t ready_max;                /* bytes all caches may hold ready */
 	uint64_t ready_owned_max;          /* of those, the caches whose route owns a pool */
@@ -66,19 +67,25 @@ static inline uintptr_t key_pc(uint64_t key)
 	return key >> 7;
 }
 
-/* The classes of one pc lie side by side, so they never collide with each other; pcs are spread by the golden ratio
- * (Knuth, TAOCP 3, 6.4). */
-static inline uint16_t *index_home(const struct front *front, uint64_t key)
+static inline unsigned key_class(uint64_t key)
 {
-	uint64_t spread = (key >> 7) * UINT64_C(0x9E3779B97F4A7C15) >> 44;
-	return (uint16_t *)((char *)front->index + ((spread + 2 * (key & 127)) & front->mask));
+	return key & 127;
 }
 
-/* A block for `size` bytes from the cache the key hashes to; NULL: route_refill must look closer. */
-static inline void *thread_take(struct thread *thread, uint64_t key, size_t size)
+/* The classes of one pc lie side by side, so they never collide with each other; pcs are spread by the golden ratio
+ * (Knuth, TAOCP 3, 6.4). */
+static inline uint16_t *index_home(const struct front *front, uintptr_t pc, unsigned class)
 {
-	struct cache *cache = &thread->heap.caches[*index_home(&thread->front, key)];
-	return __builtin_expect(cache->key == key, 1) ? cache_take(cache, size) : NULL;
+	uint64_t spread = pc * UINT64_C(0x9E3779B97F4A7C15) >> 44;
+	return (uint16_t *)((char *)front->index + ((spread + 2 * class) & front->mask));
+}
+
+/* A block for `size` bytes of the class from the cache of (pc, class), if that is where it hashes to; NULL: route_refill
+ * must look closer. */
+static inline void *thread_take(struct thread *thread, uintptr_t pc, unsigned class, size_t size)
+{
+	struct cache *cache = &thread->heap.caches[*index_home(&thread->front, pc, class)];
+	return __builtin_expect(cache->key == route_key(pc, class), 1) ? cache_take(cache, size) : NULL;
 }
 
 #endif

@@ -90,7 +90,7 @@ void *user_take(struct user *user, unsigned key, enum range_refusal *why)
 void user_give(struct user *user, void *block)
 {
 	struct slab *slab = slab_of(block);
-	if (!user || (slab_owner(slab) & ~(uintptr_t)SLAB_SHARED_BIT) != (uintptr_t)&user->heap) {
+	if (!user || slab_owner(slab) != (uintptr_t)&user->heap) {
 		heap_free_remote(slab, block);
 		return;
 	}

@@ -35,7 +35,7 @@ static struct route *route(unsigned site, size_t size)
 
 static bool is_owned(const void *block)
 {
-	return !(slab_owner(slab_of(block)) & SLAB_SHARED_BIT);
+	return !slab_is_shared(slab_of(block));
 }
 
 static void take(unsigned site, size_t size, unsigned count)
