@@ -8,8 +8,6 @@ the next one follows when the answer is complete. So the client moves long byte 
 is the one that works. The same batches are sent over and over: as they set and delete keys whatever these were before,
 all rounds but the first have the same answers. The first round is not measured.
 
-Debian 12 has no load generator that ends by itself after a given amount of work.
-
 Prints commands/s and the percentiles of a batch's time; exit status 1 with the first difference when an answer differs.
 """
 
