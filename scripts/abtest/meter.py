@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import select
 import signal
 import subprocess
 import time
@@ -75,10 +76,9 @@ class Metered:
 
     def finish(self, timeout_s):
         try:
-            self.process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            raise Ended(f"{self.argv[0]} did not end within {timeout_s:g} s (--timeout)") from None
+            if not select.select([self.reader], [], [], timeout_s)[0]:  # the report, or the end; wait() would look time and again
+                raise Ended(f"{self.argv[0]} did not end within {timeout_s:g} s (--timeout)")
+            self.process.wait()
         except BaseException:
             self.kill()
             raise

@@ -4,7 +4,6 @@ A workload has `title`, `command` (for the record), `argv` (whose allocator matt
 `run(variant, timeout_s)` which returns an Outcome or raises meter.Ended with what went wrong.
 """
 
-import contextlib
 import os
 import re
 import shlex
@@ -19,6 +18,7 @@ from . import meter
 from .model import Metric
 
 POLL_S = 0.005  # between two questions whether a server is ready
+STRANGER_S = 2  # for the question whether another server answers already
 CHANGED_PORTS = 5  # tries, when somebody else took the port between our look and the server's bind
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 
@@ -162,7 +162,7 @@ class Server:
         self.env, self.cwd, self.inputs, self.output = env or {}, cwd, inputs, output
         self.check, self.prepare, self.ready_s = check, prepare, ready_s
         self.stop = getattr(signal, "SIG" + stop)
-        self.port_is_ours = bool(prepare) or any("{port}" in word for word in server)
+        self.port_is_ours, self.asked = bool(prepare) or any("{port}" in word for word in server), False
         self.command = {"server": server, "ready": ready, "load": load}
         own = [m for m, _, _ in (output.wanted if output else []) if m]
         self.metrics = own + [Metric(m.name, {"wall": "time of the load", "cpu": "server CPU time"}.get(m.name, m.title),
@@ -187,6 +187,7 @@ class Server:
             self.prepare(work, names["port"])
         out, err = os.path.join(folder, "stdout"), os.path.join(folder, "stderr")
         settings = meter.environment(variant, self.env, folder)
+        self.nobody_answers(names)
         server = meter.Metered(substituted(self.server, names), settings, self.cwd or work, None, out, err)
         try:
             self.wait_ready(server, names, out, timeout_s)
@@ -201,6 +202,8 @@ class Server:
             if not server.running():
                 raise self.ended(server, names, out, "under the load")
             status, values = server.stop(self.stop, timeout_s)
+            if status and isinstance(error := self.ended(server, names, out, "under the load"), PortTaken):
+                raise error
         except BaseException:
             server.kill()
             raise
@@ -215,18 +218,23 @@ class Server:
     def new_metric(self, name):
         return Metric(name, name, self.output.unit if self.output else "")
 
+    def nobody_answers(self, names):
+        """A server with a fixed port must not find another one there, which would be measured in its place: asked once."""
+        if self.port_is_ours or self.asked:
+            return
+        self.asked = True
+        if answered(substituted(self.ready, names), STRANGER_S):
+            raise PortTaken("--ready succeeds before the server is started: either its port is taken, by a server that would be "
+                            "measured in its place (write {port} in --server and it gets a free one), or it asks nothing")
+
     def wait_ready(self, server, names, out, timeout_s):
         question = substituted(self.ready, names)
         limit = time.monotonic() + min(self.ready_s, timeout_s)
-        need("--ready", question)
         while True:
-            status = None
-            with contextlib.suppress(meter.Ended):  # it did not end in time
-                asked = meter.Metered(question, [], None, None, os.devnull, os.devnull)
-                status, _ = asked.finish(max(0.1, limit - time.monotonic()))
-            if not server.running():  # asked second: who answered may be another server
+            yes = answered(question, max(0.1, limit - time.monotonic()))
+            if not server.running():  # whoever said yes
                 raise self.ended(server, names, out, "before it was ready")
-            if status == 0:
+            if yes:
                 return
             if time.monotonic() >= limit:
                 raise meter.Ended(f"the server was not ready after {self.ready_s:g} s (--ready-timeout): {shlex.join(question)} "
@@ -257,6 +265,15 @@ class Server:
         if self.check and not self.check.search(text):
             raise meter.Ended(f"the load's output does not match {self.check.pattern!r}; it ends:\n{text[-meter.CUT:].strip()}")
         return taken["wall"], text
+
+
+def answered(question, timeout_s):
+    """Does --ready succeed within that time?"""
+    need("--ready", question)
+    try:
+        return meter.Metered(question, [], None, None, os.devnull, os.devnull).finish(timeout_s)[0] == 0
+    except meter.Ended:  # it did not end in time
+        return False
 
 
 def need(option, argv):
