@@ -247,7 +247,8 @@ void heap_age(struct heap *heap, void (*lost)(struct heap *, uint16_t tag))
 			continue;
 		pool->idle = pool->taken ? 0 : (uint8_t)(pool->idle + (pool->idle < UINT8_MAX));
 		pool->taken = 0;
-		if (pool->idle < HEAP_IDLE_AGES)
+		/* Rarer and rarer: a pool that stays as it is need not be walked at every age. */
+		if (pool->idle < HEAP_IDLE_AGES || (pool->idle & (pool->idle - 1)))
 			continue;
 		pool_shed(heap, pool);
 		uint16_t tag = pool->tag;

@@ -205,6 +205,26 @@ static uint32_t take_free(struct slab *slab, uint32_t want, void **list)
 	return want;
 }
 
+uint32_t cache_pass(struct cache *from, uint16_t tag, uint32_t want, void **list)
+{
+	void **cut = &from->free;
+	uint32_t count = 0;
+	for (; count < want && *cut; count++, cut = *cut) {
+		struct slab *slab = slab_of(*cut);
+		if (!slab_is_shared(slab))
+			break;
+		__atomic_store_n(&slab->tags[slab_block_index(slab, *cut)], tag, __ATOMIC_RELAXED); /* slab_whose may look */
+	}
+	if (!count)
+		return 0;
+	*list = from->free;
+	from->free = *cut;
+	*cut = NULL;
+	from->supplied -= count;
+	from->room += count;
+	return count;
+}
+
 /* Blocks are carved in address order from a block that differs from slab to slab. If every slab began with its first,
  * the first blocks of all classes would lie 16 KiB apart and so fight for the same few lines of the processor's cache:
  * malloc and free in turn of 32 sizes cost 17 ns a pair then, and 8 this way. */
@@ -345,6 +365,16 @@ static bool slab_share(struct heap *heap, struct pool *pool, struct slab *slab)
 	__atomic_store_n(&slab->inverse, class_table[slab->class].inverse, __ATOMIC_RELEASE); /* partner: slab_tag */
 	pool_attach(heap, &heap->shared[slab->class], slab);
 	return true;
+}
+
+bool pool_reclaim(struct heap *heap, unsigned class)
+{
+	for (uint32_t i = 0; i < heap->owned_slots; i++) {
+		struct pool *pool = pool_at(heap, (uint16_t)(CLASSES + i));
+		if (pool->open && pool->class == class && pool->idle && !pool->taken && pool->partly != SLAB_NIL)
+			return slab_share(heap, pool, &range.slabs[pool->partly_last]);
+	}
+	return false;
 }
 
 bool pool_share(struct heap *heap, struct pool *pool)

@@ -30,6 +30,14 @@ enum range_refusal pool_grow(struct heap *heap, struct pool *pool);
 /* The block a slab's carving starts with; it goes on in address order and around. */
 uint32_t slab_first_block(const struct slab *slab);
 
+/* Takes up to `want` of the blocks that lie ready in another tag's cache of the same heap and class, the newest ones, for
+ * `tag`: as long as they are in shared slabs. Returns how many; linked in *list. */
+uint32_t cache_pass(struct cache *from, uint16_t tag, uint32_t want, void **list);
+
+/* Moves a slab with free blocks from an owned pool of the class to the shared one, if there is such a pool that nobody has
+ * taken from for a while. To be asked before the shared pool grows: what one site has left is room for another. */
+bool pool_reclaim(struct heap *heap, unsigned class);
+
 /* Turns an owned pool's slabs into shared ones and closes it. false: no memory for the tags, the rest stays. In the
  * heap's books they stay owned, so that what a site left behind keeps being held against the next one's. */
 bool pool_share(struct heap *heap, struct pool *pool);

@@ -80,7 +80,7 @@ static void bring_home(struct thread *thread, uint64_t key, uint16_t *found)
 }
 
 /* A new route's tag; 0: no memory or no tag left. */
-static uint16_t add(struct thread *thread, uintptr_t pc, unsigned class, uint64_t key)
+static uint16_t add(struct thread *thread, uint16_t site, unsigned class, uint64_t key)
 {
 	if (INDEX_SPARSE * ((uint64_t)thread->heap.tags + 1) > index_entries(thread) && !index_grow(thread))
 		return 0;
@@ -95,7 +95,7 @@ static uint16_t add(struct thread *thread, uintptr_t pc, unsigned class, uint64_
 	route->pool = POOL_NONE;
 	route->class = (uint8_t) class;
 	route->kind = KIND_SHARED;
-	route->site = pc == PC_OTHER ? SITE_OTHER : site_of(pc);
+	route->site = site;
 	*probe(thread, key) = tag;
 	return tag;
 }
@@ -109,7 +109,9 @@ static uint16_t find_or_add(struct thread *thread, uintptr_t pc, unsigned class)
 	/* The last tags are kept for "other". */
 	if (thread->heap.tags + CLASSES + 1 >= HEAP_TAGS_MAX && pc != PC_OTHER)
 		return find_or_add(thread, PC_OTHER, class);
-	return add(thread, pc, class, key);
+	uint16_t site = pc == PC_OTHER ? SITE_OTHER : site_of(pc);
+	tag = *probe(thread, key); /* a library that came back has brought its routes */
+	return tag ? tag : add(thread, site, class, key);
 }
 
 struct cache *route_cache(struct thread *thread, uintptr_t pc, unsigned class)
@@ -197,6 +199,7 @@ void route_overflow(struct thread *thread, uint16_t tag)
 	if (route->refilled && twice <= READY_MAX && twice * class_table[route->class].size <= READY_BYTES_MAX)
 		allow_ready(thread, tag, twice);
 	route->refilled = 0;
+	thread->overflowed[route->class] = tag;
 	cache_shrink(&thread->heap, &thread->heap.caches[tag], route->ready_max / 2);
 }
 
@@ -300,6 +303,13 @@ static uint16_t translate(struct heap *heap, struct heap *from, uint16_t tag)
 	return find_or_add(thread_of(heap), old->site == SITE_OTHER ? PC_OTHER : site_pc(old->site), old->class);
 }
 
+/* What one site frees more than it takes, another of the same class may take while it is warm. */
+static uint32_t take_passed(struct thread *thread, uint16_t tag, uint32_t want, void **list)
+{
+	uint16_t from = thread->overflowed[route_at(thread, tag)->class];
+	return from && from != tag ? cache_pass(&thread->heap.caches[from], tag, want, list) : 0;
+}
+
 static uint32_t take_shared(struct thread *thread, uint16_t tag, uint32_t want, void **list, enum ledger_reason *why)
 {
 	static const enum ledger_reason reasons[] = {
@@ -307,7 +317,7 @@ static uint32_t take_shared(struct thread *thread, uint16_t tag, uint32_t want, 
 	unsigned class = route_at(thread, tag)->class;
 	struct pool *pool = &thread->heap.shared[class];
 	uint32_t count = pool_take(&thread->heap, pool, tag, want, list);
-	if (!count && heap_claim(&thread->heap, class, translate))
+	if (!count && (pool_reclaim(&thread->heap, class) || heap_claim(&thread->heap, class, translate)))
 		count = pool_take(&thread->heap, pool, tag, want, list);
 	if (count)
 		return count;
@@ -355,8 +365,10 @@ static bool refill(struct thread *thread, uint16_t tag, enum ledger_reason *why)
 	uint32_t count = take_owned(thread, tag, want, &list);
 	if (!count) {
 		kind = KIND_SHARED;
-		count = take_shared(thread, tag, want, &list, why);
+		count = take_passed(thread, tag, want, &list);
 	}
+	if (!count)
+		count = take_shared(thread, tag, want, &list, why);
 	struct cache *cache = &thread->heap.caches[tag]; /* only now: heap_claim may have added tags and so moved it */
 	set_kind(thread, tag, kind);
 	cache->free = list;
