@@ -247,12 +247,13 @@ void heap_age(struct heap *heap, void (*lost)(struct heap *, uint16_t tag))
 			continue;
 		pool->idle = pool->taken ? 0 : (uint8_t)(pool->idle + (pool->idle < UINT8_MAX));
 		pool->taken = 0;
-		/* Rarer and rarer: a pool that stays as it is need not be walked at every age. */
-		if (pool->idle < HEAP_IDLE_AGES || (pool->idle & (pool->idle - 1)))
+		if (pool->idle < HEAP_IDLE_AGES)
 			continue;
 		pool_shed(heap, pool);
 		uint16_t tag = pool->tag;
-		if (!pool->shared && is_mostly_empty(pool) && pool_share(heap, pool))
+		/* Rarer and rarer: a pool of many slabs that stays as it is need not be walked at every age. */
+		bool look = pool->slabs == 0 || (pool->idle & (pool->idle - 1)) == 0;
+		if (!pool->shared && look && is_mostly_empty(pool) && pool_share(heap, pool))
 			lost(heap, tag);
 	}
 }

@@ -199,7 +199,7 @@ void route_overflow(struct thread *thread, uint16_t tag)
 	if (route->refilled && twice <= READY_MAX && twice * class_table[route->class].size <= READY_BYTES_MAX)
 		allow_ready(thread, tag, twice);
 	route->refilled = 0;
-	thread->overflowed[route->class] = tag;
+	thread->stocked[route->class] = tag;
 	cache_shrink(&thread->heap, &thread->heap.caches[tag], route->ready_max / 2);
 }
 
@@ -306,8 +306,11 @@ static uint16_t translate(struct heap *heap, struct heap *from, uint16_t tag)
 /* What one site frees more than it takes, another of the same class may take while it is warm. */
 static uint32_t take_passed(struct thread *thread, uint16_t tag, uint32_t want, void **list)
 {
-	uint16_t from = thread->overflowed[route_at(thread, tag)->class];
-	return from && from != tag ? cache_pass(&thread->heap.caches[from], tag, want, list) : 0;
+	uint16_t *stocked = &thread->stocked[route_at(thread, tag)->class];
+	uint32_t count = *stocked && *stocked != tag ? cache_pass(&thread->heap.caches[*stocked], tag, want, list) : 0;
+	if (!count)
+		*stocked = tag; /* it is about to have some */
+	return count;
 }
 
 static uint32_t take_shared(struct thread *thread, uint16_t tag, uint32_t want, void **list, enum ledger_reason *why)

@@ -33,7 +33,7 @@ struct thread {
 	uint32_t ledger_thread;            /* its record in the ledger */
 	uint64_t ready_max;                /* bytes all caches may hold ready */
 	uint64_t ready_owned_max;          /* of those, the caches whose route owns a pool */
-	uint16_t overflowed[CLASSES];      /* the last tag of each class whose cache did: 0: none */
+	uint16_t stocked[CLASSES];         /* a tag of each class whose cache may have more than it needs; 0: none known */
 	int64_t live_noted;                /* live bytes last told to peak.h */
 	uint64_t base_objects, base_space; /* the heap's totals when this thread took it over */
 	struct route *routes[HEAP_TAGS_MAX / ROUTES_CHUNK];

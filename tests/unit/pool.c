@@ -307,6 +307,83 @@ Test(pool, an_idle_pool_without_slabs_is_lost)
 	cr_assert_eq(range_usage().active, 0);
 }
 
+/* What an idle site has left is room for another before the heap grows. Keys 3 and 54 are of one class. */
+Test(pool, free_blocks_of_an_idle_site_are_reclaimed)
+{
+	unsigned class = user_class_of[3];
+	fill_owned(3, 1000);
+	for (unsigned i = 0; i < 1000; i += 2)
+		give(i);
+	user_settle(user);
+	size_t active = range_usage().active;
+	cr_assert_not(pool_reclaim(&user->heap, class), "it has just been taken from");
+	user_age(user), user_age(user);
+	cr_assert_neq(user->pool_of[3], POOL_NONE, "half of it is used");
+	cr_assert_not(pool_reclaim(&user->heap, class + 1), "of another class");
+	while (pool_reclaim(&user->heap, class))
+		walk("reclaimed", 0);
+	for (unsigned i = 0; i < 1000; i += 2)
+		take(i, 54);
+	size_t slab = (size_t)class_table[class].granules << GRANULE_SHIFT; /* what the first takes from stays its own */
+	cr_assert_leq(range_usage().active, active + slab, "the second site fills what the first has left");
+	walk("filled again", 0);
+	for (unsigned i = 0; i < 1000; i++)
+		give(i);
+	user_settle(user);
+	walk("given", 0);
+}
+
+/* --- blocks that pass between caches ------------------------------------------------------------------------------ */
+
+static void put_in_cache(struct cache *cache, void *list, uint32_t count)
+{
+	cr_assert_null(cache->free);
+	cache->free = list;
+	cache->supplied += count;
+	cache->room -= count;
+}
+
+Test(pool, ready_blocks_pass_to_another_tag)
+{
+	struct heap *of;
+	void *list = NULL;
+	uint16_t to = user_tag(user, 54);
+	for (unsigned i = 0; i < 8; i++)
+		take(i, 3);
+	for (unsigned i = 0; i < 8; i++)
+		give(i);
+	struct cache *from = &user->heap.caches[user->tag_of[3]];
+	uint64_t ready = cache_cached(from);
+	cr_assert_geq(ready, 4);
+	void *newest = from->free;
+	cr_assert_eq(cache_pass(from, to, 3, &list), 3);
+	cr_assert_eq(list, newest, "the warm ones");
+	cr_assert_eq(cache_cached(from), ready - 3);
+	cr_assert_eq(slab_whose(slab_of(list), list, &of), to);
+	put_in_cache(&user->heap.caches[to], list, 3);
+	walk("three passed", 0);
+	cr_assert_eq(cache_pass(from, to, 1000, &list), ready - 3, "no more than there are");
+	cr_assert_null(from->free);
+	cr_assert_eq(cache_pass(from, to, 1, &list), 0);
+	pool_give(&user->heap, list);
+	take(9, 54);
+	give(9);
+}
+
+Test(pool, blocks_of_owned_slabs_do_not_pass)
+{
+	void *list = NULL;
+	uint16_t to = user_tag(user, 54);
+	fill_owned(3, 100);
+	give(0);
+	struct cache *from = &user->heap.caches[user->tag_of[3]];
+	uint64_t ready = cache_cached(from);
+	cr_assert_gt(ready, 0);
+	cr_assert_eq(cache_pass(from, to, 10, &list), 0);
+	cr_assert_eq(cache_cached(from), ready);
+	walk("none passed", 0);
+}
+
 /* --- limits ------------------------------------------------------------------------------------------------------- */
 
 Test(pool, owned_pools_end_at_their_most_and_are_reused)

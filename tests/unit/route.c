@@ -199,3 +199,39 @@ Test(route, every_kind_has_its_own_route)
 	give(5000);
 	whole();
 }
+
+/* Keys that collide drive each other from home until the index has grown enough to part them: then nobody misses. */
+Test(route, keys_in_use_find_their_home)
+{
+	enum { SITES = 40, SIZES = 20, ROUNDS = 2000 };
+	uint64_t misses = 0;
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		uint64_t before = thread_self->misses;
+		for (unsigned i = 0; i < SITES * SIZES; i++)
+			release(allocate(16 * (1 + i % SIZES), pc_of(i / SIZES)));
+		if (round >= ROUNDS / 2 && thread_self->misses > before)
+			misses += thread_self->misses - before;
+	}
+	cr_assert_leq(misses, (uint64_t)SITES * SIZES * (ROUNDS / 2) / 20, "%lu look-ups away from home", misses);
+	whole();
+}
+
+/* One site gives back what another of the same class takes: the blocks pass by the caches, the slabs see none of it. */
+Test(route, what_overflows_serves_the_next_site)
+{
+	route_limits.own = false;
+	take(1, 64, 2000);
+	for (unsigned i = 0; i < 1000; i++)
+		release(blocks[i]);
+	size_t active = range_usage().active;
+	int64_t supplied = cache_of(1, 64)->supplied;
+	for (unsigned i = 0; i < 1000; i++)
+		cr_assert_not_null(blocks[i] = allocate(64, pc_of(2)));
+	cr_assert_leq(range_usage().active, active + GRANULE_BYTES, "a batch more at most");
+	cr_assert_lt(cache_of(1, 64)->supplied, supplied, "some came from the first site's cache");
+	const struct ledger_header *l = publish(END_LIVE);
+	cr_assert_eq(ledger_sites(l)[route(1, 64)->site].tally.inuse_objects, 1000);
+	cr_assert_eq(ledger_sites(l)[route(2, 64)->site].tally.inuse_objects, 1000);
+	give(2000);
+	whole();
+}
