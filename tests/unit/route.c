@@ -221,9 +221,9 @@ Test(route, what_overflows_serves_the_next_site)
 {
 	route_limits.own = false;
 	take(1, 64, 2000);
+	size_t active = range_usage().active;
 	for (unsigned i = 0; i < 1000; i++)
 		release(blocks[i]);
-	size_t active = range_usage().active;
 	int64_t supplied = cache_of(1, 64)->supplied;
 	for (unsigned i = 0; i < 1000; i++)
 		cr_assert_not_null(blocks[i] = allocate(64, pc_of(2)));
