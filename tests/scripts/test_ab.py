@@ -582,6 +582,9 @@ class Conditions(Case):
         self.check("slow.cpu>4", 0, "^$")
         self.check("slow.cpu<1.3", 0, "^$")
         self.check("slow.cpu<4", 1, "below 4")
+        inside = (found["low"] + found["high"]) / 2  # part of the interval lies beyond, which is not enough
+        self.check(f"slow.cpu>{inside:.12f}", 0, "^$")
+        self.check(f"slow.cpu<{inside:.12f}", 0, "^$")
         self.check("slow.nonsense>1", 2, "no nonsense of slow .*metrics: .*cpu")
         self.check("jemalloc.cpu>1", 2, "no cpu of jemalloc")
 
@@ -794,6 +797,18 @@ class Servers(Case):
 
     def test_load_that_fails(self):
         self.refused_server(load="sh -c 'echo connection lost; exit 4'", says="load failed with status 4: connection lost")
+
+    def test_server_of_a_failed_run_is_ended_before_the_next(self):
+        """The load fails under sluice alone; later loads fail when any server but the last one started is there."""
+        load = os.path.join(self.side, "load")
+        with open(load, "w", encoding="ascii") as f:
+            f.write('#!/bin/sh\nfor pid in $(head -n -1 $SIDE/pids); do kill -0 $pid 2>&- && exit 9; done\n'
+                    'grep -qz ^LD_PRELOAD= /proc/$(tail -n 1 $SIDE/pids)/environ && exit 4\nexit 0\n')
+        os.chmod(load, 0o755)
+        done = self.server(server="sh -c 'echo $$ >>$SIDE/pids; exec " + python("server", "{port}") + "'", load=load, status=3)
+        self.assertEqual(done.variants(), ["glibc", "control"])
+        self.assertRegex(done.err, "sluice is left out: the load failed with status 4")
+        self.assertEqual(done.doc["blocks"], 2)
 
     def test_load_without_the_number(self):
         self.refused_server("--metric", r"rate:/s=speed ([\d.]+)", says="nothing that matches 'speed(?s:.*)asked 50 times")

@@ -183,6 +183,10 @@ class Decided(unittest.TestCase):
         clear = measurement(10, 3.0, random.Random(1), lambda r: symmetric(r, 0.1))
         self.assertEqual(clear.comparisons["other", "cpu"].verdict, "worse")
         self.assertFalse(stats.decided(clear, ["cpu"], 0.01))
+        for run in clear.runs:
+            if run.variant == CONTROL:
+                run.values["cpu"] = next(r.values["cpu"] for r in clear.runs if (r.variant, r.block) == ("base", run.block))
+        self.assertFalse(stats.decided(clear, ["cpu"], 0.01), "nor when the control is precise")
         equal = measurement(10, 1.0, random.Random(1), lambda r: symmetric(r, 0.001))
         self.assertEqual(equal.comparisons["other", "cpu"].verdict, "no difference")
         self.assertTrue(stats.decided(equal, ["cpu"], 0.01))

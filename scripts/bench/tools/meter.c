@@ -163,9 +163,8 @@ static int wait_for_program(const sigset_t *awaited, int sample_ms, long long *t
 			long long sum = tree_resident(&several);
 			*tree = sum > *tree ? sum : *tree;
 		} else if (told == SIGHUP) {
-			kill_all();
 			*end = now();
-			return SIGKILL;
+			return SIGKILL; /* as main() does next to whatever is left */
 		} else if (told != SIGCHLD) {
 			kill(program, told);
 		}
