@@ -3,7 +3,8 @@
  *   none ──first allocation──► own heap ──key destructor──► again ──allocates again──► own heap ──► late
  * pthread keys' destructors run in an order nobody knows, and others may allocate after ours. So the first time ours
  * runs the thread may come back for a heap once more; after the second it is late, and the fallback serves it. A heap
- * is thus always left behind properly, however the thread ends. Frees need no heap at any time.
+ * is thus always left behind properly, however the thread ends. Frees need no heap at any time; a thread that frees many
+ * blocks of others gets one for its outbox.
  */
 #define _GNU_SOURCE
 #include "thread.h"
@@ -94,6 +95,17 @@ struct thread *thread_get(void)
 	}
 	errno = saved;
 	return thread;
+}
+
+enum { FREES_ALONE = 64 };
+
+struct heap *thread_sender(void)
+{
+	static __thread uint32_t frees;
+	struct thread *thread = thread_if_any();
+	if (!thread && frees++ >= FREES_ALONE)
+		thread = thread_get();
+	return thread ? &thread->heap : NULL;
 }
 
 void threads_fork_child(void)

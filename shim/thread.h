@@ -5,7 +5,7 @@
  *
  *   thread_self ─► index[hash(pc, class)] ─► caches[tag] ─► free block ─► next free block
  *
- * thread_self is the library's only thread-local variable. Until a thread has a heap it points at a front whose single
+ * thread_self is the only thread-local variable of the fast path. Until a thread has a heap it points at a front whose single
  * cache never matches, so the fast path needs no test for it.
  */
 #ifndef SLUICE_THREAD_H
@@ -44,6 +44,10 @@ struct thread *thread_get(void);
 
 /* The calling thread's own if it has one. */
 struct thread *thread_if_any(void);
+
+/* The heap whose outbox a free of another thread's block goes to. A thread that only frees gets one for it once it has done
+ * so a while; NULL until then, and too early or too late. */
+struct heap *thread_sender(void);
 
 /* Once, before any thread allocates; safe to call before constructors. */
 void threads_init(void);

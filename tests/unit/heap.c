@@ -503,6 +503,8 @@ static void check_books(int round)
 	cr_assert_eq(seen.used - seen.cached, (uint64_t)total, "round %d: %lu alive, not %ld", round,
 	             seen.used - seen.cached, total);
 	for (struct heap *heap = heap_first(); heap; heap = heap->next)
+		heap_send(heap);
+	for (struct heap *heap = heap_first(); heap; heap = heap->next)
 		heap_drain(heap);
 	for (unsigned key = 0; key < KEYS; key++)
 		cr_assert_eq(user_alive(key), atomic_load(&alive_of[key]), "round %d: key %u", round, key);
