@@ -91,8 +91,10 @@ void cache_rename(struct heap *heap, uint16_t tag, uint64_t key);
 /* Hands back all but `keep` of a cache's blocks, the oldest ones. */
 void cache_shrink(struct heap *heap, struct cache *cache, uint64_t keep);
 
-/* Brings home what other threads freed: into the caches as far as they have room, else to the slabs. */
+/* Brings home what other threads freed: into the caches as far as they have room, else to the slabs.
+ * A cache without room may be given some: cache_over is asked, and says true if it did. */
 void heap_drain(struct heap *heap);
+extern bool (*cache_over)(struct heap *heap, uint16_t tag);
 
 /* Once in a while (the caller counts pool_take): gives back slabs of pools that nobody takes from. Owned pools that
  * have been idle for some ages and are less than half used become shared; `lost(heap, tag)` is told. */

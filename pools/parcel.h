@@ -28,7 +28,7 @@ enum {
 	PARCEL_BYTES = 16 << 10,
 	PARCEL_BLOCK_MAX = 2 << 10, /* larger blocks go at once */
 	OUTBOX_LANES = 8,
-	OUTBOX_PARCELS = 16,
+	OUTBOX_PARCELS = 32,
 	OUTBOX_AGE = 64
 };
 

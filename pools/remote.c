@@ -12,6 +12,14 @@
 #include "meta.h"
 #include "pool.h"
 
+static bool no_more_room(struct heap *heap, uint16_t tag)
+{
+	(void)heap, (void)tag;
+	return false;
+}
+
+bool (*cache_over)(struct heap *, uint16_t) = no_more_room;
+
 static void pending_push(struct heap *heap, struct slab *slab)
 {
 	uint32_t head = atomic_load_explicit(&heap->pending, memory_order_relaxed);
@@ -78,7 +86,7 @@ static void deliver(struct parcel *parcel)
 	}
 }
 
-static void send(struct parcel **lane)
+static __attribute__((noinline)) void send(struct parcel **lane)
 {
 	struct parcel *parcel = *lane;
 	struct heap *to = parcel->to;
@@ -155,47 +163,80 @@ static struct parcel *open_parcel(struct outbox *outbox, struct parcel **lane, s
 	return *lane = parcel;
 }
 
-void heap_free_foreign(struct heap *mine, struct slab *slab, void *block)
+static void put(struct parcel **lane, void *block, uint32_t size)
 {
-	struct heap *to = slab_heap(slab);
-	uint32_t size = class_table[slab->class].size;
-	struct parcel **lane = lane_of(&mine->outbox, to), *parcel = *lane;
-	if (__builtin_expect(!parcel || parcel->to != to, 0)) {
-		parcel = size > PARCEL_BLOCK_MAX ? NULL : open_parcel(&mine->outbox, lane, to);
-		if (!parcel) {
-			heap_free_remote(slab, block);
-			return;
-		}
-	}
+	struct parcel *parcel = *lane;
 	uint32_t count = atomic_load_explicit(&parcel->count, memory_order_relaxed);
 	__atomic_store_n(&parcel->blocks[count++], block, __ATOMIC_RELAXED); /* a report may look */
 	parcel->bytes += size;
 	atomic_store_explicit(&parcel->count, count, memory_order_release);
-	if (count == PARCEL_BLOCKS || parcel->bytes >= PARCEL_BYTES)
+	if (__builtin_expect(count == PARCEL_BLOCKS || parcel->bytes >= PARCEL_BYTES, 0))
 		send(lane);
+}
+
+static __attribute__((noinline)) void put_first(struct heap *mine, struct slab *slab, void *block)
+{
+	struct heap *to = slab_heap(slab);
+	uint32_t size = class_table[slab->class].size;
+	struct parcel **lane = lane_of(&mine->outbox, to);
+	if (size <= PARCEL_BLOCK_MAX && open_parcel(&mine->outbox, lane, to))
+		put(lane, block, size);
+	else
+		heap_free_remote(slab, block);
+}
+
+void heap_free_foreign(struct heap *mine, struct slab *slab, void *block)
+{
+	struct heap *to = slab_heap(slab);
+	struct parcel **lane = lane_of(&mine->outbox, to);
+	if (__builtin_expect(*lane && (*lane)->to == to, 1))
+		put(lane, block, class_table[slab->class].size);
+	else
+		put_first(mine, slab, block);
 }
 
 /* --- the owner's side --------------------------------------------------------------------------------------------- */
 
-/* Takes one block home: to its tag's cache, or where that is full to the list `*over`, for the slabs. */
-static void take_home(struct heap *heap, const struct slab *slab, void *block, void **over)
+/* The tag's cache is full: the block is for its slab. */
+static __attribute__((noinline)) bool is_over(struct heap *heap, uint16_t tag, void *block, void **over)
 {
-	struct cache *cache = &heap->caches[slab->tags ? slab->tags[slab_block_index(slab, block)] : slab->tag];
+	if (cache_over(heap, tag))
+		return false;
+	struct cache *cache = &heap->caches[tag];
+	cache->supplied--;
+	cache->room++;
+	*(void **)block = *over;
+	*over = block;
+	return true;
+}
+
+/* Takes one block home: to its tag's cache, or where that is full to the list `*over`. */
+static inline void take_home(struct heap *heap, const struct slab *slab, void *block, void **over)
+{
+	uint16_t tag = slab->tags ? slab->tags[slab_block_index(slab, block)] : slab->tag;
+	struct cache *cache = &heap->caches[tag];
 	cache->remote++;
-	if ((int64_t)(++cache->frees - cache->allocs) > cache->room) {
-		cache->supplied--;
-		cache->room++;
-		*(void **)block = *over;
-		*over = block;
-	} else {
-		*(void **)block = cache->free;
-		cache->free = block;
+	cache->frees++;
+	if (__builtin_expect((int64_t)(cache->frees - cache->allocs) > cache->room, 0) && is_over(heap, tag, block, over))
+		return;
+	*(void **)block = cache->free;
+	cache->free = block;
+}
+
+/* Where its blocks lie and what their slabs' records say is far apart, and often with another core. */
+static void fetch_ahead(const struct parcel *parcel, uint32_t count)
+{
+	for (uint32_t i = count; i-- > 0;) {
+		const char *block = parcel->blocks[i];
+		__builtin_prefetch(&range.slabs[(size_t)(block - range.base) >> GRANULE_SHIFT]);
+		__builtin_prefetch(block, 1);
 	}
 }
 
-static void take_parcel(struct heap *heap, struct parcel *parcel, void **over)
+static __attribute__((noinline)) void take_parcel(struct heap *heap, struct parcel *parcel, void **over)
 {
 	uint32_t left = atomic_load_explicit(&parcel->count, memory_order_relaxed);
+	fetch_ahead(parcel, left);
 	while (left) {
 		void *block = parcel->blocks[--left];
 		struct slab *slab = slab_of(block);

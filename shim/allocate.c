@@ -143,7 +143,7 @@ void release_other(void *block)
 	if (owner == 0)
 		die("free of a block that is not allocated", block);
 	if ((owner & ~(uintptr_t)SLAB_SHARED_BIT) != (uintptr_t)&thread->heap) {
-		struct heap *sender = thread_sender();
+		struct heap *sender = thread_sender(thread);
 		if (sender)
 			heap_free_foreign(sender, slab, block);
 		else

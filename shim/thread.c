@@ -25,10 +25,10 @@ struct sentinel {
 
 _Static_assert(offsetof(struct sentinel, caches) == offsetof(struct thread, heap.caches), "the same to the fast path");
 
-static struct cache no_cache;
+struct cache thread_no_cache;
 static uint16_t no_tag;
-static struct sentinel none = {{&no_tag, 0}, &no_cache}, again = {{&no_tag, 0}, &no_cache},
-					   late = {{&no_tag, 0}, &no_cache};
+static struct sentinel none = {{&no_tag, 0}, &thread_no_cache}, again = {{&no_tag, 0}, &thread_no_cache},
+					   late = {{&no_tag, 0}, &thread_no_cache};
 
 __thread struct thread *thread_self __attribute__((tls_model("initial-exec"))) = (struct thread *)&none;
 
@@ -61,9 +61,7 @@ void threads_init(void)
 
 struct thread *thread_if_any(void)
 {
-	struct thread *thread = thread_self;
-	bool real = !is(thread, &none) && !is(thread, &again) && !is(thread, &late);
-	return real ? thread : NULL;
+	return thread_has_heap(thread_self) ? thread_self : NULL;
 }
 
 static struct thread *make(void)
@@ -99,12 +97,10 @@ struct thread *thread_get(void)
 
 enum { FREES_ALONE = 64 };
 
-struct heap *thread_sender(void)
+struct heap *thread_sender_slow(void)
 {
 	static __thread uint32_t frees;
-	struct thread *thread = thread_if_any();
-	if (!thread && frees++ >= FREES_ALONE)
-		thread = thread_get();
+	struct thread *thread = frees++ < FREES_ALONE ? NULL : thread_get();
 	return thread ? &thread->heap : NULL;
 }
 

@@ -45,15 +45,27 @@ struct thread *thread_get(void);
 /* The calling thread's own if it has one. */
 struct thread *thread_if_any(void);
 
-/* The heap whose outbox a free of another thread's block goes to. A thread that only frees gets one for it once it has done
- * so a while; NULL until then, and too early or too late. */
-struct heap *thread_sender(void);
-
 /* Once, before any thread allocates; safe to call before constructors. */
 void threads_init(void);
 
 /* The child of a fork: only the calling thread is left. */
 void threads_fork_child(void);
+
+/* The only cache of a thread that has no heap. */
+extern struct cache thread_no_cache;
+
+static inline bool thread_has_heap(const struct thread *thread)
+{
+	return thread->heap.caches != &thread_no_cache;
+}
+
+/* The heap whose outbox a free of another thread's block goes to. A thread that only frees gets one for it once it has done
+ * so a while; NULL until then, and too early or too late. */
+struct heap *thread_sender_slow(void);
+static inline struct heap *thread_sender(struct thread *thread)
+{
+	return __builtin_expect(thread_has_heap(thread), 1) ? &thread->heap : thread_sender_slow();
+}
 
 static inline struct thread *thread_of(struct heap *heap)
 {
