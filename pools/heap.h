@@ -60,6 +60,8 @@ struct heap {
 	_Atomic uint32_t pending;     /* slabs with remote frees: index + 1, 0 for none */
 	struct parcel *_Atomic inbox; /* newest first */
 	_Atomic bool behind;          /* its owner does not drain as fast as others free: no more parcels until it has */
+	_Atomic bool waited;          /* something waited here when somebody looked around (remote.c); a drain clears it */
+	_Atomic uint32_t tended;      /* `pending` when there was nothing more to do without the owner */
 	char apart_too[64];
 	struct pool shared[CLASSES];
 	struct pool *owned[HEAP_OWNED_MAX / HEAP_OWNED_CHUNK];
@@ -108,6 +110,10 @@ void heap_free_foreign(struct heap *mine, struct slab *slab, void *block);
 
 /* Sends what lies in the heap's own parcels. */
 void heap_send(struct heap *heap);
+
+/* Gives the memory of slabs that others have freed whole back to the kernel, though their owners sleep; not `mine`. Once
+ * in a while it happens by itself to heaps that have not drained for a decay period. */
+void heap_tend_all(const struct heap *mine);
 
 /* The tag of a block in use and the heap it belongs to; any thread may ask. */
 uint16_t slab_whose(const struct slab *slab, const void *block, struct heap **heap);

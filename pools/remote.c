@@ -10,7 +10,12 @@
  * state: so one of the two sees the other.
  */
 #include "meta.h"
+#include "os.h"
 #include "pool.h"
+
+enum { LOOK_MS_MIN = 10, TEND_BYTES = 16 << 20 };
+
+static void look_around(const struct heap *mine);
 
 static bool no_more_room(struct heap *heap, uint16_t tag)
 {
@@ -33,6 +38,29 @@ static uint64_t remote_offset(const struct slab *slab, const void *block)
 	return (uint64_t)((const char *)block - slab_start(slab)) / 16 + 1;
 }
 
+static uint32_t remote_count(uint64_t word)
+{
+	return (uint32_t)(word >> 32);
+}
+
+/* After `count` blocks of the slab wait for `heap`. If its owner is gone and they are all that is used, nobody else would
+ * ever look; and if the slab was claimed from that heap while we queued it there, its new owner would not either. */
+static void settle(const struct slab *slab, struct heap *heap, uint32_t count)
+{
+	if (atomic_load(&heap->state) == HEAP_ABANDONED && (count >= slab_used(slab) || slab_heap(slab) != heap) &&
+	    heap_borrow(heap))
+		heap_return(heap);
+}
+
+/* Puts the slab, whose remote word says that there is something, on its heap's pending list. */
+static void queue(struct slab *slab)
+{
+	struct heap *heap = slab_heap(slab);
+	pending_push(heap, slab);
+	/* Others may have come while it was not queued. */
+	settle(slab, heap, remote_count(atomic_load_explicit(&slab->remote, memory_order_relaxed)));
+}
+
 /* Puts `count` blocks of the slab, linked by their first word from `first` to `last`, on its remote list. */
 static void slab_push(struct slab *slab, void *first, void *last, uint32_t count)
 {
@@ -44,17 +72,10 @@ static void slab_push(struct slab *slab, void *first, void *last, uint32_t count
 		fresh = (((word >> 32) + count) << 32) | remote_offset(slab, first);
 	} while (!atomic_compare_exchange_weak_explicit(&slab->remote, &word, fresh, memory_order_release,
 	                                                memory_order_relaxed));
-	if (word == 0) { /* we hold it until it is queued, though it may have changed hands */
-		heap = slab_heap(slab);
-		pending_push(heap, slab);
-		fresh = atomic_load_explicit(&slab->remote,
-		                             memory_order_relaxed); /* others may have come while it was not queued */
-	}
-	/* If its owner is gone and this was the last used block, nobody else would ever look; and if the slab was claimed
-	 * from that heap while we queued it there, its new owner would not either. */
-	if (atomic_load(&heap->state) == HEAP_ABANDONED && (fresh >> 32 >= slab_used(slab) || slab_heap(slab) != heap) &&
-	    heap_borrow(heap))
-		heap_return(heap);
+	if (word == 0)   /* we hold it until it is queued, though it may have changed hands */
+		queue(slab); /* and others may have come while it was not */
+	else
+		settle(slab, heap, remote_count(fresh));
 }
 
 void heap_free_remote(struct slab *slab, void *block)
@@ -110,6 +131,17 @@ void heap_send(struct heap *heap)
 			send(&heap->outbox.open[i]);
 }
 
+/* Nobody has fetched these parcels for a while: their blocks go to the slabs, and so do others until the owner drains. */
+static void fetch_inbox(struct heap *heap)
+{
+	atomic_store_explicit(&heap->behind, true, memory_order_relaxed);
+	struct parcel *parcel = atomic_exchange(&heap->inbox, NULL), *next;
+	for (; parcel; parcel = next) {
+		next = parcel->next; /* before its sender may use it again */
+		deliver(parcel);
+	}
+}
+
 /* All parcels are under way: those that nobody has fetched yet come back, and go another way. */
 static void call_back(struct outbox *outbox)
 {
@@ -118,12 +150,7 @@ static void call_back(struct outbox *outbox)
 		struct heap *to = mine ? mine->to : NULL;
 		if (!to || !atomic_load_explicit(&to->inbox, memory_order_relaxed))
 			continue;
-		atomic_store_explicit(&to->behind, true, memory_order_relaxed);
-		struct parcel *parcel = atomic_exchange(&to->inbox, NULL), *next;
-		for (; parcel; parcel = next) {
-			next = parcel->next; /* before its sender may use it again */
-			deliver(parcel);
-		}
+		fetch_inbox(to);
 	}
 }
 
@@ -195,6 +222,86 @@ void heap_free_foreign(struct heap *mine, struct slab *slab, void *block)
 		put_first(mine, slab, block);
 }
 
+/* --- heaps whose owners sleep -------------------------------------------------------------------------------------- */
+
+/* Every block of a slab that nobody but us can reach now is free: its memory goes back to the kernel, and the record says
+ * so instead of a list. First the record: a forked child must not follow links that may be gone. Returns bytes. */
+static size_t purge_whole(struct slab *slab)
+{
+	uint32_t capacity = class_table[slab->class].capacity;
+	uint64_t word = atomic_load_explicit(&slab->remote, memory_order_acquire);
+	if (remote_count(word) != capacity || (uint32_t)word == REMOTE_ALL)
+		return 0;
+	atomic_store_explicit(&slab->remote, (uint64_t)capacity << 32 | REMOTE_ALL, memory_order_relaxed);
+	range_purge(slab);
+	return (size_t)slab->granules << GRANULE_SHIFT;
+}
+
+/* Does for a heap whose owner does not drain what needs no owner. Who has taken the pending list has its slabs for
+ * himself, but for pushes. Purges up to `most` bytes; returns how many. */
+static size_t tend(struct heap *heap, size_t most)
+{
+	size_t bytes = 0;
+	fetch_inbox(heap);
+	uint32_t at = atomic_exchange(&heap->pending, 0), next;
+	for (; at; at = next) {
+		struct slab *slab = &range.slabs[at - 1];
+		next = atomic_load_explicit(&slab->pending_next, memory_order_relaxed);
+		if (bytes < most)
+			bytes += purge_whole(slab);
+		queue(slab);
+	}
+	if (bytes < most) /* until something is pushed, nothing more can be done */
+		atomic_store_explicit(&heap->tended, atomic_load_explicit(&heap->pending, memory_order_relaxed),
+		                      memory_order_relaxed);
+	return bytes;
+}
+
+static bool is_live(const struct heap *heap)
+{
+	return atomic_load_explicit(&heap->state, memory_order_relaxed) == HEAP_LIVE;
+}
+
+void heap_tend_all(const struct heap *mine)
+{
+	for (struct heap *heap = heap_first(); heap; heap = heap->next)
+		if (heap != mine && is_live(heap))
+			tend(heap, SIZE_MAX);
+}
+
+/* Is there something to do for the heap that was already there when somebody last looked? */
+static bool has_waited(struct heap *heap)
+{
+	uint32_t pending = atomic_load_explicit(&heap->pending, memory_order_relaxed);
+	if (!is_live(heap) || (pending == atomic_load_explicit(&heap->tended, memory_order_relaxed) &&
+	                       !atomic_load_explicit(&heap->inbox, memory_order_relaxed)))
+		return false;
+	return atomic_exchange_explicit(&heap->waited, true, memory_order_relaxed);
+}
+
+/* Once in a decay period, by whoever comes along: heaps that had something waiting a period ago and have not drained since
+ * are tended. So memory that a sleeping owner's blocks leave goes as late as other free memory does. */
+static void look_around(const struct heap *mine)
+{
+	static _Atomic uint64_t due_at; /* ms */
+	int64_t decay_ms = range_decay();
+	if (decay_ms < 0)
+		return;
+	uint64_t now = os_now_ms(), due = atomic_load_explicit(&due_at, memory_order_relaxed);
+	uint64_t next = now + (uint64_t)(decay_ms > LOOK_MS_MIN ? decay_ms : LOOK_MS_MIN);
+	if (now < due ||
+	    !atomic_compare_exchange_strong_explicit(&due_at, &due, next, memory_order_relaxed, memory_order_relaxed))
+		return;
+	size_t left = TEND_BYTES;
+	for (struct heap *heap = heap_first(); heap && left; heap = heap->next)
+		if (heap != mine && has_waited(heap)) {
+			size_t bytes = tend(heap, left);
+			left -= bytes < left ? bytes : left;
+		}
+	if (!left) /* the rest soon, but not by the same call */
+		atomic_store_explicit(&due_at, now + LOOK_MS_MIN, memory_order_relaxed);
+}
+
 /* --- the owner's side --------------------------------------------------------------------------------------------- */
 
 /* The tag's cache is full: the block is for its slab. */
@@ -248,12 +355,35 @@ static __attribute__((noinline)) void take_parcel(struct heap *heap, struct parc
 	}
 }
 
+/* The program gave `count` blocks of the tag back, and they went past the cache. */
+static void count_home(struct heap *heap, uint16_t tag, uint32_t count)
+{
+	struct cache *cache = &heap->caches[tag];
+	cache->frees += count;
+	cache->remote += count;
+	cache->supplied -= count;
+	cache->room += count;
+}
+
+static void drain_whole(struct heap *heap, struct slab *slab)
+{
+	uint32_t capacity = class_table[slab->class].capacity;
+	for (uint32_t i = 0; slab->tags && i < capacity; i++)
+		count_home(heap, slab->tags[i], 1);
+	if (!slab->tags)
+		count_home(heap, slab->tag, capacity);
+	pool_renew(heap, slab);
+}
+
 static void drain_slab(struct heap *heap, struct slab *slab, void **over)
 {
 	uint64_t word = atomic_exchange_explicit(&slab->remote, 0, memory_order_acquire);
-	uint32_t left = (uint32_t)(word >> 32);
+	if ((uint32_t)word == REMOTE_ALL) {
+		drain_whole(heap, slab);
+		return;
+	}
 	void *block = slab_start(slab) + (size_t)((uint32_t)word - 1) * 16, *next;
-	for (; left; left--, block = next) {
+	for (uint32_t left = remote_count(word); left; left--, block = next) {
 		next = *(void **)block;
 		take_home(heap, slab, block, over);
 	}
@@ -278,6 +408,8 @@ void heap_drain(struct heap *heap)
 	void *over = NULL;
 	if (atomic_load_explicit(&heap->behind, memory_order_relaxed))
 		atomic_store_explicit(&heap->behind, false, memory_order_relaxed);
+	if (atomic_load_explicit(&heap->waited, memory_order_relaxed))
+		atomic_store_explicit(&heap->waited, false, memory_order_relaxed);
 	if (atomic_load_explicit(&heap->inbox, memory_order_relaxed)) {
 		struct parcel *parcel = atomic_exchange(&heap->inbox, NULL), *next;
 		for (; parcel; parcel = next) {
@@ -289,8 +421,10 @@ void heap_drain(struct heap *heap)
 		drain_pending(heap, &over);
 	if (over)
 		pool_give(heap, over);
-	if (++heap->outbox.drains % OUTBOX_AGE == 0)
+	if (++heap->outbox.drains % OUTBOX_AGE == 0) {
 		heap_send(heap);
+		look_around(heap);
+	}
 }
 
 /* --- fork --------------------------------------------------------------------------------------------------------- */
@@ -321,6 +455,7 @@ void remote_fork_child(void)
 {
 	for (struct heap *heap = heap_first(); heap; heap = heap->next) {
 		atomic_store_explicit(&heap->pending, 0, memory_order_relaxed);
+		atomic_store_explicit(&heap->tended, 0, memory_order_relaxed);
 		atomic_store_explicit(&heap->inbox, NULL, memory_order_relaxed);
 	}
 	requeue_all();

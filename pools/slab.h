@@ -41,6 +41,8 @@ enum { SLAB_SHARED_BIT = 1 };
 
 #define SLAB_NIL UINT32_MAX /* no slab, in a list by index */
 
+#define REMOTE_ALL UINT32_MAX /* in `remote` in place of a list: every block was given back, their bytes are gone */
+
 struct slab {
 	_Atomic uintptr_t owner; /* struct heap *, plus SLAB_SHARED_BIT; 0 when free */
 	uint16_t *tags;          /* shared slabs: whose each block is, by block index; NULL otherwise */

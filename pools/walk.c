@@ -44,6 +44,17 @@ static const char *tick_list(const struct slab *slab, const void *list, struct t
 	return wrong;
 }
 
+static const char *walk_remote(const struct slab *slab, uint64_t word, struct ticks *ticks)
+{
+	uint32_t remote = (uint32_t)(word >> 32), before = ticks->count;
+	if ((uint32_t)word == REMOTE_ALL)
+		return remote == class_table[slab->class].capacity ? NULL : "a slab without links is free as a whole";
+	const char *wrong = remote ? tick_list(slab, slab_start(slab) + (size_t)((uint32_t)word - 1) * 16, ticks) : NULL;
+	RULE(!wrong, wrong);
+	RULE(ticks->count - before == remote, "the remote list is as long as its count");
+	return NULL;
+}
+
 static const char *walk_blocks(const struct slab *slab, struct walk *seen)
 {
 	const struct class *class = &class_table[slab->class];
@@ -55,11 +66,9 @@ static const char *walk_blocks(const struct slab *slab, struct walk *seen)
 	const char *wrong = tick_list(slab, slab->free, &ticks);
 	RULE(!wrong, wrong);
 	RULE(ticks.count == (uint32_t)slab->carved - slab_used(slab), "the free list holds what is not used");
-	uint32_t before = ticks.count;
-	if (remote)
-		wrong = tick_list(slab, slab_start(slab) + (size_t)((uint32_t)word - 1) * 16, &ticks);
-	RULE(!wrong, wrong);
-	RULE(ticks.count - before == remote, "the remote list is as long as its count");
+	wrong = walk_remote(slab, word, &ticks);
+	if (wrong && atomic_load(&slab->remote) == word) /* else the slab was purged under our eyes (remote.c) */
+		return wrong;
 	RULE(remote <= slab_used(slab), "remote blocks count as used");
 	seen->used += (uint64_t)slab_used(slab) - remote;
 	return NULL;

@@ -76,10 +76,12 @@ SLUICE_API int malloc_trim(size_t pad)
 		heap_send(&thread->heap);
 		heap_drain(&thread->heap);
 	}
-	size_t purged = range_trim();
+	size_t before = range_usage().purged;
+	heap_tend_all(thread ? &thread->heap : NULL);
+	range_trim();
 	fallback_trim();
 	errno = saved;
-	return purged != 0;
+	return range_usage().purged != before;
 }
 
 SLUICE_API int malloc_info(int options, FILE *out)

@@ -103,11 +103,25 @@ static void sum_remote_block(struct ledger_header *l, const struct thread *threa
 		route_at(thread, tag)->owned_used--;
 }
 
+/* Every block of the slab was given back, and there is no list to follow. */
+static void sum_whole(struct ledger_header *l, const struct thread *thread, const struct slab *slab)
+{
+	for (uint32_t i = 0; i < class_table[slab->class].capacity; i++) {
+		uint16_t tag = slab_tag(slab, slab_start(slab) + (size_t)i * class_table[slab->class].size);
+		if (tag && tag <= thread->heap.tags)
+			sum_remote_block(l, thread, slab, tag);
+	}
+}
+
 /* What other threads gave back to the slab and its owner has not seen. A running owner may take the list while we walk
  * it; then we may follow a block's new content, so every step is checked to stay inside the slab. */
 static void sum_remote(struct ledger_header *l, const struct thread *thread, const struct slab *slab)
 {
 	uint64_t word = atomic_load_explicit(&slab->remote, memory_order_acquire);
+	if ((uint32_t)word == REMOTE_ALL) {
+		sum_whole(l, thread, slab);
+		return;
+	}
 	const struct class *class = &class_table[slab->class];
 	uintptr_t start = (uintptr_t)slab_start(slab), at = start + (size_t)((uint32_t)word - 1) * 16;
 	for (uint32_t left = (uint32_t)(word >> 32); left && at - start < (uintptr_t) class->capacity * class->size;

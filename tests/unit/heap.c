@@ -453,7 +453,7 @@ static const char *step(struct dice *dice, struct user *user)
 static void change(struct dice *dice, struct user *user)
 {
 	unsigned key = (unsigned)dice_below(dice, KEYS);
-	switch (dice_below(dice, 4)) {
+	switch (dice_below(dice, 6)) {
 	case 0:
 		user_own(user, key);
 		break;
@@ -463,6 +463,12 @@ static void change(struct dice *dice, struct user *user)
 		break;
 	case 2:
 		user_age(user);
+		break;
+	case 3:
+		heap_send(&user->heap);
+		break;
+	case 4:
+		heap_tend_all(&user->heap);
 		break;
 	default:
 		user_settle(user);
