@@ -143,7 +143,11 @@ void release_other(void *block)
 	if (owner == 0)
 		die("free of a block that is not allocated", block);
 	if (owner != (uintptr_t)&thread->heap) {
-		heap_free_remote(slab, block);
+		struct heap *sender = thread_sender(thread);
+		if (sender)
+			heap_free_foreign(sender, slab, block);
+		else
+			heap_free_remote(slab, block);
 		return;
 	}
 	uint16_t tag = slab_tag(slab, block);

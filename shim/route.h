@@ -42,6 +42,9 @@ struct route_limits {
 };
 extern struct route_limits route_limits;
 
+/* Before the first thread. */
+void routes_init(void);
+
 static inline struct route *route_at(const struct thread *thread, uint32_t tag)
 {
 	return &thread->routes[tag / ROUTES_CHUNK][tag % ROUTES_CHUNK];
