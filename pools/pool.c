@@ -142,7 +142,7 @@ static void retire(struct heap *heap, struct pool *pool, struct slab *slab)
 	pool_detach(heap, pool, slab);
 	if (slab->charged)
 		slab_discharge(slab);
-	if (slab->tags)
+	if (slab_is_shared(slab))
 		meta_give(slab->tags, class_table[slab->class].capacity * sizeof(uint16_t));
 	range_give(slab);
 }
@@ -279,7 +279,7 @@ uint32_t pool_take(struct heap *heap, struct pool *pool, uint16_t tag, uint32_t 
 			heap->used_bytes += bytes;
 			if (slab->budgeted)
 				heap->owned_used_bytes += bytes;
-			if (slab->tags)
+			if (pool->shared)
 				tag_blocks(slab, tag, *list);
 			return count;
 		}
@@ -297,14 +297,12 @@ enum range_refusal pool_grow(struct heap *heap, struct pool *pool)
 	if (!slab)
 		return why;
 	slab->class = pool->class;
-	slab->inverse = class->inverse;
-	if (pool->shared) {
-		slab->tags = meta_take(class->capacity * sizeof(uint16_t));
-		if (!slab->tags) {
-			range_give(slab);
-			return RANGE_NO_MEMORY;
-		}
+	uint16_t *tags = pool->shared ? meta_take(class->capacity * sizeof(uint16_t)) : NULL;
+	if (pool->shared && !tags) {
+		range_give(slab);
+		return RANGE_NO_MEMORY;
 	}
+	slab_tags_set(slab, tags);
 	pool_attach(heap, pool, slab);
 	return RANGE_OK;
 }
@@ -358,7 +356,7 @@ static bool slab_share(struct heap *heap, struct pool *pool, struct slab *slab)
 	for (uint32_t i = 0; i < capacity; i++)
 		tags[i] = slab->tag;
 	pool_detach(heap, pool, slab);
-	__atomic_store_n(&slab->tags, tags, __ATOMIC_RELEASE); /* partner: slab_tag */
+	slab_tags_set(slab, tags);
 	pool_attach(heap, &heap->shared[slab->class], slab);
 	return true;
 }

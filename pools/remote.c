@@ -320,7 +320,7 @@ static __attribute__((noinline)) bool is_over(struct heap *heap, uint16_t tag, v
 /* Takes one block home: to its tag's cache, or where that is full to the list `*over`. */
 static inline void take_home(struct heap *heap, const struct slab *slab, void *block, void **over)
 {
-	uint16_t tag = slab->tags ? slab->tags[slab_block_index(slab, block)] : slab->tag;
+	uint16_t tag = slab_tag_at(slab, (uint64_t)((char *)block - slab_start(slab)));
 	struct cache *cache = &heap->caches[tag];
 	cache->remote++;
 	cache->frees++;
@@ -368,9 +368,9 @@ static void count_home(struct heap *heap, uint16_t tag, uint32_t count)
 static void drain_whole(struct heap *heap, struct slab *slab)
 {
 	uint32_t capacity = class_table[slab->class].capacity;
-	for (uint32_t i = 0; slab->tags && i < capacity; i++)
+	for (uint32_t i = 0; slab_is_shared(slab) && i < capacity; i++)
 		count_home(heap, slab->tags[i], 1);
-	if (!slab->tags)
+	if (!slab_is_shared(slab))
 		count_home(heap, slab->tag, capacity);
 	pool_renew(heap, slab);
 }

@@ -169,7 +169,7 @@ static const char *walk_slab(uint32_t granule, struct walk *seen)
 	const struct slab *slab = &range.slabs[granule];
 	RULE(slab->class < CLASSES, "a slab has a class");
 	const struct class *class = &class_table[slab->class];
-	RULE(slab->granules == class->granules && slab->inverse == class->inverse, "a slab is cut as its class says");
+	RULE(slab->granules == class->granules, "a slab is cut as its class says");
 	for (uint32_t i = 1; i < slab->granules; i++) {
 		RULE(slab_state(slab + i) == SLAB_REST && slab[i].granules == i, "a slab's rest points back at it");
 		RULE(slab_owner(slab + i) == 0, "a slab's rest has no owner, so that frees look for its head");
@@ -177,9 +177,10 @@ static const char *walk_slab(uint32_t granule, struct walk *seen)
 	}
 	struct heap *heap = slab_heap(slab);
 	RULE(heap, "a slab has an owner");
-	RULE(!!(slab_owner(slab) & SLAB_SHARED_BIT) == !!slab->tags, "shared slabs, and only they, have tags");
+	RULE(!!(slab_owner(slab) & SLAB_SHARED_BIT) == slab_is_shared(slab), "shared slabs, and only they, have tags");
+	RULE(slab->inverse == (slab_is_shared(slab) ? class->inverse : 0), "a slab's tags are found by its inverse");
 	const struct pool *pool = pool_at(heap, slab->pool);
-	RULE(pool->open && pool->class == slab->class && pool->shared == !!slab->tags, "a slab fits its pool");
+	RULE(pool->open && pool->class == slab->class && pool->shared == slab_is_shared(slab), "a slab fits its pool");
 	RULE(pool->shared || pool->tag == slab->tag, "an owned slab carries its pool's tag");
 	const char *wrong = walk_state(slab);
 	if (!wrong)

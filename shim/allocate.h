@@ -58,17 +58,12 @@ static inline void release(void *block)
 	if (__builtin_expect(offset < range.bytes, 1)) {
 		struct thread *thread = thread_self;
 		struct slab *slab = &range.slabs[offset >> GRANULE_SHIFT];
-		uintptr_t owner = slab_owner(slab);
-		uint16_t tag;
-		if (owner == (uintptr_t)&thread->heap)
-			tag = slab->tag;
-		else if (owner == ((uintptr_t)&thread->heap | SLAB_SHARED_BIT))
-			/* Only a slab's first granule has an owner, so the offset in the granule is that in the slab. */
-			tag = slab->tags[(offset & (GRANULE_BYTES - 1)) * slab->inverse >> 32];
-		else {
+		if (__builtin_expect(slab_owner(slab) - (uintptr_t)&thread->heap > SLAB_SHARED_BIT, 0)) {
 			release_other(block);
 			return;
 		}
+		/* Only a slab's first granule has an owner, so the offset in the granule is that in the slab. */
+		uint16_t tag = slab_tag_at(slab, offset & (GRANULE_BYTES - 1));
 		if (cache_give(&thread->heap.caches[tag], block))
 			route_overflow(thread, tag);
 		return;

@@ -99,7 +99,7 @@ static void sum_remote_block(struct ledger_header *l, const struct thread *threa
 		return;
 	count_frees(l, site, slab->class, 1);
 	ledger_sites(l)[site].cross_thread_free_objects++;
-	if (!slab->tags)
+	if (!slab_is_shared(slab))
 		route_at(thread, tag)->owned_used--;
 }
 
@@ -170,7 +170,7 @@ static void sum_slabs(struct ledger_header *l)
 		const struct thread *thread = thread_of((struct heap *)(owner & ~(uintptr_t)SLAB_SHARED_BIT));
 		ledger_classes(l)[slab->class].curslabs++;
 		ledger_classes(l)[slab->class].slots += class_table[slab->class].capacity;
-		if (!slab->tags && slab->tag <= thread->heap.tags)
+		if (!slab_is_shared(slab) && slab->tag <= thread->heap.tags)
 			route_at(thread, slab->tag)->owned_used += slab_used(slab);
 		sum_remote(l, thread, slab);
 	}

@@ -89,7 +89,6 @@ Test(classes, inverse_is_exact_for_every_block_of_a_slab)
 	range.slabs = &record;
 	for (unsigned c = 0; c < CLASSES; c++) {
 		record.class = (uint8_t)c;
-		record.inverse = class_table[c].inverse;
 		size_t bytes = (size_t)class_table[c].granules << GRANULE_SHIFT;
 		for (size_t offset = 0; offset < bytes; offset += 16) {
 			uint32_t index = slab_block_index(&record, range.base + offset);

@@ -152,7 +152,8 @@ Test(walk, sees_slabs)
 {
 	BREAK(partly->class, CLASSES, "a slab has a class");
 	BREAK(partly->class, 60, "a slab is cut as its class says");
-	BREAK(partly->inverse, partly->inverse + 1, "a slab is cut as its class says");
+	BREAK(partly->inverse, partly->inverse + 1, "a slab's tags are found by its inverse");
+	BREAK(owned->inverse, partly->inverse, "a slab's tags are found by its inverse");
 	BREAK(longer->granules, 1, "a slab is cut as its class says");
 	BREAK(longer[1].granules, 2, "a slab's rest points back at it");
 	BREAK(longer[1].owner, (uintptr_t)&user->heap, "a slab's rest has no owner, so that frees look for its head");
@@ -223,7 +224,7 @@ Test(walk, sees_books)
 	enum range_refusal why;
 	struct slab *stray = range_take(1, &why);
 	stray->class = 0;
-	stray->inverse = class_table[0].inverse;
+	slab_tags_set(stray, NULL);
 	stray->tag = pool_of_key(OWNED)->tag;
 	cr_expect_not_null(walk_pools().wrong);
 	range_give(stray);
