@@ -392,6 +392,7 @@ static void drain_slab(struct heap *heap, struct slab *slab, void **over)
 static void drain_pending(struct heap *heap, void **over)
 {
 	uint32_t at = atomic_exchange(&heap->pending, 0);
+	atomic_store_explicit(&heap->tended, 0, memory_order_relaxed);
 	while (at) {
 		struct slab *slab = &range.slabs[at - 1];
 		at = atomic_load_explicit(&slab->pending_next, memory_order_relaxed); /* before anybody can queue it again */

@@ -150,9 +150,9 @@ void release_other(void *block)
 			heap_free_remote(slab, block);
 		return;
 	}
-	uint16_t tag = slab_tag(slab, block);
-	if (cache_give(&thread->heap.caches[tag], block))
-		route_overflow(thread, tag);
+	struct cache *cache = &thread->heap.caches[slab_tag(slab, block)];
+	if (cache_give(cache, block))
+		route_overflow(thread, cache);
 }
 
 /* The return address a pooled block was born at. */

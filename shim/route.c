@@ -217,12 +217,12 @@ void routes_init(void)
 	cache_over = more_room_at_home;
 }
 
-void route_overflow(struct thread *thread, uint16_t tag)
+void route_overflow(struct thread *thread, struct cache *cache)
 {
-	struct route *route = route_at(thread, tag);
+	uint16_t tag = (uint16_t)(cache - thread->heap.caches);
 	more_room(thread, tag);
-	thread->stocked[route->class] = tag;
-	cache_shrink(&thread->heap, &thread->heap.caches[tag], route->ready_max / 2);
+	thread->stocked[route_at(thread, tag)->class] = tag;
+	cache_shrink(&thread->heap, cache, route_at(thread, tag)->ready_max / 2);
 }
 
 static void set_kind(struct thread *thread, uint16_t tag, enum route_kind kind)

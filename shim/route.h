@@ -63,8 +63,8 @@ struct route *route_of(struct thread *thread, uintptr_t pc, unsigned class);
 /* The site is known by another address: every thread's routes of it are found by that one alone. */
 void routes_rename(uint16_t site, uintptr_t pc);
 
-/* cache_give said that the cache of `tag` holds too much. */
-void route_overflow(struct thread *thread, uint16_t tag);
+/* cache_give said that the thread's cache holds too much. */
+void route_overflow(struct thread *thread, struct cache *cache);
 
 /* Gives every block the caches hold ready back to the pools; the thread is about to go. */
 void routes_settle(struct thread *thread);
