@@ -1,11 +1,4 @@
-/* heap.c: who acts for a heap, and how frees from elsewhere get home. See heap.h.
- *
- * A remote free is one compare-and-swap on the slab; the first of a lot also puts the slab on its heap's pending list.
- * Only a drain, which takes the whole list, empties a slab's remote word: so a slab is on at most one list, once, and a
- * slab with remote frees cannot be retired, because the blocks count as used until the drain.
- *
- * A slab may change hands (heap_claim) while it waits on the old heap's list; the drain then passes it on.
- */
+/* heap.c: who acts for a heap. See heap.h; how frees from elsewhere get home is in remote.c. */
 #include "heap.h"
 
 #include "lock.h"
@@ -46,8 +39,8 @@ struct heap *heap_first(void)
 
 static bool state_change(struct heap *heap, uint32_t from, uint32_t to)
 {
-	return atomic_compare_exchange_strong(&heap->state, &from,
-	                                      to); /* seq_cst: partner of the fence in heap_free_remote */
+	return atomic_compare_exchange_strong(
+		&heap->state, &from, to); /* seq_cst: partner of those who push and then look at the state (remote.c) */
 }
 
 bool heap_borrow(struct heap *heap)
@@ -61,7 +54,7 @@ void heap_return(struct heap *heap)
 	do {
 		heap_drain(heap);
 		atomic_store(&heap->state, HEAP_ABANDONED);
-	} while (atomic_load(&heap->pending) && heap_borrow(heap));
+	} while ((atomic_load(&heap->pending) || atomic_load(&heap->inbox)) && heap_borrow(heap));
 }
 
 struct heap *heap_adopt(void)
@@ -82,6 +75,7 @@ struct heap *heap_adopt(void)
 
 void heap_abandon(struct heap *heap)
 {
+	heap_send(heap);
 	atomic_store(&heap->state, HEAP_BORROWED); /* nobody's thread from here on: no empty slab stays */
 	heap_drain(heap);
 	for (unsigned c = 0; c < CLASSES; c++)
@@ -140,92 +134,15 @@ void cache_shrink(struct heap *heap, struct cache *cache, uint64_t keep)
 	cache->room += given;
 }
 
-static void pending_push(struct heap *heap, struct slab *slab)
-{
-	uint32_t head = atomic_load_explicit(&heap->pending, memory_order_relaxed);
-	do
-		atomic_store_explicit(&slab->pending_next, head, memory_order_relaxed);
-	while (!atomic_compare_exchange_weak(&heap->pending, &head, slab_index(slab) + 1));
-}
-
-static struct heap *heap_of(const struct slab *slab)
-{
-	return (struct heap *)atomic_load_explicit(&slab->owner, memory_order_acquire);
-}
-
-void heap_free_remote(struct slab *slab, void *block)
-{
-	uint64_t word = atomic_load_explicit(&slab->remote, memory_order_relaxed), fresh;
-	uint64_t offset = (uint64_t)((char *)block - slab_start(slab)) / 16 + 1;
-	struct heap *heap = heap_of(slab); /* while our block still holds the slab in place */
-	do {
-		uint32_t head = (uint32_t)word;
-		*(void **)block = head ? slab_start(slab) + (size_t)(head - 1) * 16 : NULL;
-		fresh = (((word >> 32) + 1) << 32) | offset;
-	} while (!atomic_compare_exchange_weak_explicit(&slab->remote, &word, fresh, memory_order_release,
-	                                                memory_order_relaxed));
-	if (word == 0) { /* we hold it until it is queued, though it may have changed hands */
-		heap = heap_of(slab);
-		pending_push(heap, slab);
-		fresh = atomic_load_explicit(&slab->remote,
-		                             memory_order_relaxed); /* others may have come while it was not queued */
-	}
-	/* If its owner is gone and this was the last used block, nobody else would ever look; and if the slab was claimed
-	 * from that heap while we queued it there, its new owner would not either. */
-	if (atomic_load(&heap->state) == HEAP_ABANDONED && (fresh >> 32 >= slab_used(slab) || heap_of(slab) != heap) &&
-	    heap_borrow(heap))
-		heap_return(heap);
-}
-
 uint16_t slab_whose(const struct slab *slab, const void *block, struct heap **heap)
 {
 	for (;;) { /* a sequence lock; its writer is claim_from */
 		uint16_t moves = atomic_load_explicit(&slab->moves, memory_order_acquire);
-		*heap = heap_of(slab);
+		*heap = slab_heap(slab);
 		uint16_t tag = slab_tag(slab, block);
 		atomic_thread_fence(memory_order_acquire);
 		if (!(moves & 1) && atomic_load_explicit(&slab->moves, memory_order_relaxed) == moves)
 			return tag;
-	}
-}
-
-/* The program gave the block back, and it went past the cache to its slab. */
-static void count_remote(struct heap *heap, uint16_t tag, uint32_t count)
-{
-	struct cache *cache = &heap->caches[tag];
-	cache->frees += count;
-	cache->remote += count;
-	cache->supplied -= count;
-	cache->room += count;
-}
-
-static void drain_slab(struct heap *heap, struct slab *slab)
-{
-	uint64_t word = atomic_exchange_explicit(&slab->remote, 0, memory_order_acquire);
-	if (!word)
-		return;
-	void *list = slab_start(slab) + (size_t)((uint32_t)word - 1) * 16;
-	if (slab_is_shared(slab))
-		for (void *block = list; block; block = *(void **)block)
-			count_remote(heap, slab->tags[slab_block_index(slab, block)], 1);
-	else
-		count_remote(heap, slab->tag, (uint32_t)(word >> 32));
-	pool_give(heap, list);
-}
-
-void heap_drain(struct heap *heap)
-{
-	if (!atomic_load_explicit(&heap->pending, memory_order_relaxed))
-		return;
-	uint32_t at = atomic_exchange(&heap->pending, 0);
-	while (at) {
-		struct slab *slab = &range.slabs[at - 1];
-		at = atomic_load_explicit(&slab->pending_next, memory_order_relaxed); /* before anybody can queue it again */
-		struct heap *owner = heap_of(slab);
-		if (owner == heap)
-			drain_slab(heap, slab);
-		else
-			pending_push(owner, slab);
 	}
 }
 
@@ -327,17 +244,6 @@ void caches_fork_parent(void)
 	lock_drop(&caches_lock);
 }
 
-/* A thread that is gone may have put a block on a slab and not yet the slab on its heap's list. */
-static void requeue_all(void)
-{
-	uint32_t granules = range_usage().granules;
-	for (struct heap *heap = heap_first(); heap; heap = heap->next)
-		atomic_store_explicit(&heap->pending, 0, memory_order_relaxed);
-	for (uint32_t i = 0; i < granules; i++)
-		if (slab_owner(&range.slabs[i]) && atomic_load_explicit(&range.slabs[i].remote, memory_order_relaxed))
-			pending_push(heap_of(&range.slabs[i]), &range.slabs[i]);
-}
-
 void heap_fork_child(struct heap *mine)
 {
 	lock_reset(&lock);
@@ -359,5 +265,5 @@ void heap_fork_child(struct heap *mine)
 		}
 	}
 	atomic_store_explicit(&abandoned_count, count, memory_order_relaxed);
-	requeue_all();
+	remote_fork_child();
 }

@@ -9,14 +9,16 @@
  *   BORROWED   somebody does, for a moment
  *   LOST       its thread vanished in a fork, perhaps in the middle of a change: never touched again
  *
- * A new thread adopts an abandoned heap whole. Blocks freed by other threads wait on their slab, and the slab on the
- * heap's `pending` list, until the heap's owner drains it; for an abandoned heap the thread that frees a slab's last
- * block drains it. Heaps are never given back: their number is the highest number of threads that was alive at once.
+ * A new thread adopts an abandoned heap whole. What other threads free comes in parcels (parcel.h) to `inbox`, or block by
+ * block on their slab, and the slab on the heap's `pending` list, until the heap's owner drains both; for an abandoned
+ * heap the thread that sends a parcel or frees a slab's last block does. Heaps are never given back: their number is the
+ * highest number of threads that was alive at once.
  */
 #ifndef SLUICE_HEAP_H
 #define SLUICE_HEAP_H
 
 #include "cache.h"
+#include "parcel.h"
 #include "slab.h"
 
 enum heap_state { HEAP_LIVE, HEAP_ABANDONED, HEAP_BORROWED, HEAP_LOST };
@@ -45,15 +47,22 @@ struct heap {
 		tags;           /* highest tag in use; its cache and whatever the caller keeps by it come before it is raised */
 	uint32_t tags_room; /* entries of `caches` */
 	uint32_t id;
-	_Atomic uint32_t pending; /* slabs with remote frees: index + 1, 0 for none */
-	_Atomic uint32_t state;   /* enum heap_state */
-	uint32_t owned_pools;     /* open ones */
-	uint32_t owned_slots;     /* open ones and reusable ones */
-	struct heap *next;        /* all heaps, newest first */
+	uint32_t owned_pools; /* open ones */
+	uint32_t owned_slots; /* open ones and reusable ones */
+	struct heap *next;    /* all heaps, newest first */
 	struct heap *abandoned_next;
 	uint64_t used_bytes;       /* used blocks of all slabs: alive and cached */
 	uint64_t owned_bytes;      /* slabs that are or were owned (slab->budgeted) */
 	uint64_t owned_used_bytes; /* their used blocks */
+	struct outbox outbox;
+	char apart[64];               /* what other threads write shares no cache line with what the owner works on */
+	_Atomic uint32_t state;       /* enum heap_state */
+	_Atomic uint32_t pending;     /* slabs with remote frees: index + 1, 0 for none */
+	struct parcel *_Atomic inbox; /* newest first */
+	_Atomic bool behind;          /* its owner does not drain as fast as others free: no more parcels until it has */
+	_Atomic bool waited;          /* something waited here when somebody looked around (remote.c); a drain clears it */
+	_Atomic uint32_t tended;      /* `pending` when there was nothing more to do without the owner */
+	char apart_too[64];
 	struct pool shared[CLASSES];
 	struct pool *owned[HEAP_OWNED_MAX / HEAP_OWNED_CHUNK];
 };
@@ -84,15 +93,27 @@ void cache_rename(struct heap *heap, uint16_t tag, uint64_t key);
 /* Hands back all but `keep` of a cache's blocks, the oldest ones. */
 void cache_shrink(struct heap *heap, struct cache *cache, uint64_t keep);
 
-/* Brings home what other threads freed. */
+/* Brings home what other threads freed: into the caches as far as they have room, else to the slabs.
+ * A cache without room may be given some: cache_over is asked, and says true if it did. */
 void heap_drain(struct heap *heap);
+extern bool (*cache_over)(struct heap *heap, uint16_t tag);
 
 /* Once in a while (the caller counts pool_take): gives back slabs of pools that nobody takes from. Owned pools that
  * have been idle for some ages and are less than half used become shared; `lost(heap, tag)` is told. */
 void heap_age(struct heap *heap, void (*lost)(struct heap *, uint16_t tag));
 
-/* Frees `block` of another heap's slab. */
+/* Frees `block` of another heap's slab at once: one compare-and-swap on the slab. */
 void heap_free_remote(struct slab *slab, void *block);
+
+/* The same from a thread that has a heap: with the next ones for that heap, in one parcel. */
+void heap_free_foreign(struct heap *mine, struct slab *slab, void *block);
+
+/* Sends what lies in the heap's own parcels. */
+void heap_send(struct heap *heap);
+
+/* Gives the memory of slabs that others have freed whole back to the kernel, though their owners sleep; not `mine`. Once
+ * in a while it happens by itself to heaps that have not drained for a decay period. */
+void heap_tend_all(const struct heap *mine);
 
 /* The tag of a block in use and the heap it belongs to; any thread may ask. */
 uint16_t slab_whose(const struct slab *slab, const void *block, struct heap **heap);
@@ -107,5 +128,13 @@ void heap_fork_parent(void);
 void caches_fork_prepare(void); /* nests inside the caller's own locks */
 void caches_fork_parent(void);
 void heap_fork_child(struct heap *mine); /* every other heap that is LIVE or BORROWED is LOST here */
+
+/* remote.c's part of it: what was on its way when the other threads vanished is delivered. */
+void remote_fork_child(void);
+
+static inline struct heap *slab_heap(const struct slab *slab)
+{
+	return (struct heap *)atomic_load_explicit(&slab->owner, memory_order_acquire);
+}
 
 #endif

@@ -189,6 +189,21 @@ uint32_t pool_give(struct heap *heap, void *list)
 	return count;
 }
 
+void pool_renew(struct heap *heap, struct slab *slab)
+{
+	struct pool *pool = pool_at(heap, slab->pool);
+	unlist(pool, slab);
+	heap->used_bytes -= used_bytes(slab);
+	if (slab->budgeted)
+		heap->owned_used_bytes -= used_bytes(slab);
+	slab_used_add(slab, -(int32_t)slab_used(slab));
+	slab->free = NULL;
+	slab->carved = 0;
+	enlist(pool, slab);
+	if (!may_stay_empty(heap, pool))
+		retire(heap, pool, slab);
+}
+
 static uint32_t take_free(struct slab *slab, uint32_t want, void **list)
 {
 	uint32_t held = (uint32_t)slab->carved - slab_used(slab);

@@ -24,6 +24,9 @@ uint32_t pool_take(struct heap *heap, struct pool *pool, uint16_t tag, uint32_t 
 /* Hands blocks of this heap's slabs back, linked by their first word. Returns how many there were. */
 uint32_t pool_give(struct heap *heap, void *list);
 
+/* Every block of the full slab is back, and what was in them, links too, is gone: it is as if it was never carved. */
+void pool_renew(struct heap *heap, struct slab *slab);
+
 /* Gives one more slab to the pool. */
 enum range_refusal pool_grow(struct heap *heap, struct pool *pool);
 

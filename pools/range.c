@@ -130,6 +130,11 @@ void range_decay_set(int64_t decay_ms)
 	state.decay_ms = decay_ms;
 }
 
+int64_t range_decay(void)
+{
+	return state.decay_ms;
+}
+
 /* A program at its memory limit allocates on, from the fallback: the kernel is not asked again for every block. */
 static enum range_refusal refused_locked(void)
 {
@@ -350,6 +355,16 @@ void range_give(struct slab *slab)
 	lock_drop(&state.lock);
 	if (due)
 		purge(state.decay_ms == 0, PURGE_CALL_BYTES);
+}
+
+void range_purge(const struct slab *slab)
+{
+	size_t bytes = (size_t)slab->granules << GRANULE_SHIFT;
+	if (!os_purge(slab_start(slab), bytes))
+		return;
+	lock_take(&state.lock);
+	state.purged += bytes;
+	lock_drop(&state.lock);
 }
 
 size_t range_trim(void)

@@ -29,12 +29,16 @@ bool range_init(size_t bytes);
 /* Cap on the bytes in slabs (SIZE_MAX: none) and the decay period in ms (-1: never). */
 void range_limit(size_t active_max);
 void range_decay_set(int64_t decay_ms);
+int64_t range_decay(void);
 
 /* A run for a slab, nothing in its record but `granules`, the records behind it set to SLAB_REST. NULL: see *why. */
 struct slab *range_take(unsigned granules, enum range_refusal *why);
 
 /* Gives a run back. Nobody may hold a block of it. */
 void range_give(struct slab *slab);
+
+/* Gives the memory of a slab in use back to the kernel; the caller has it for himself, and its blocks' bytes are gone. */
+void range_purge(const struct slab *slab);
 
 /* Purges all dirty free granules now. Returns bytes purged. */
 size_t range_trim(void);

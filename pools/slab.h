@@ -37,6 +37,8 @@ enum slab_state {
 
 #define SLAB_NIL UINT32_MAX /* no slab, in a list by index */
 
+#define REMOTE_ALL UINT32_MAX /* in `remote` in place of a list: every block was given back, their bytes are gone */
+
 struct slab {
 	_Atomic uintptr_t owner; /* struct heap *; 0 when free */
 	uint16_t *tags;          /* shared slabs: whose each block is, by block index; an owned slab's is &tag */

@@ -44,6 +44,17 @@ static const char *tick_list(const struct slab *slab, const void *list, struct t
 	return wrong;
 }
 
+static const char *walk_remote(const struct slab *slab, uint64_t word, struct ticks *ticks)
+{
+	uint32_t remote = (uint32_t)(word >> 32), before = ticks->count;
+	if ((uint32_t)word == REMOTE_ALL)
+		return remote == class_table[slab->class].capacity ? NULL : "a slab without links is free as a whole";
+	const char *wrong = remote ? tick_list(slab, slab_start(slab) + (size_t)((uint32_t)word - 1) * 16, ticks) : NULL;
+	RULE(!wrong, wrong);
+	RULE(ticks->count - before == remote, "the remote list is as long as its count");
+	return NULL;
+}
+
 static const char *walk_blocks(const struct slab *slab, struct walk *seen)
 {
 	const struct class *class = &class_table[slab->class];
@@ -55,11 +66,9 @@ static const char *walk_blocks(const struct slab *slab, struct walk *seen)
 	const char *wrong = tick_list(slab, slab->free, &ticks);
 	RULE(!wrong, wrong);
 	RULE(ticks.count == (uint32_t)slab->carved - slab_used(slab), "the free list holds what is not used");
-	uint32_t before = ticks.count;
-	if (remote)
-		wrong = tick_list(slab, slab_start(slab) + (size_t)((uint32_t)word - 1) * 16, &ticks);
-	RULE(!wrong, wrong);
-	RULE(ticks.count - before == remote, "the remote list is as long as its count");
+	wrong = walk_remote(slab, word, &ticks);
+	if (wrong && atomic_load(&slab->remote) == word) /* else the slab was purged under our eyes (remote.c) */
+		return wrong;
 	RULE(remote <= slab_used(slab), "remote blocks count as used");
 	seen->used += (uint64_t)slab_used(slab) - remote;
 	return NULL;
@@ -80,9 +89,79 @@ static const char *walk_state(const struct slab *slab)
 	}
 }
 
-static struct heap *owner_of(const struct slab *slab)
+/* A block in a parcel is a block in use of a slab, and in it once. The caller guarantees that its slab stays. */
+static const char *walk_parcel(const struct parcel *parcel)
 {
-	return (struct heap *)slab_owner(slab);
+	uint32_t count = atomic_load(&parcel->count);
+	RULE(count <= PARCEL_BLOCKS, "a parcel holds at most so many blocks");
+	for (uint32_t i = 0; i < count; i++) {
+		const void *block = parcel->blocks[i];
+		RULE(range_holds(block), "a block in a parcel lies in the range");
+		const struct slab *slab = slab_of(block);
+		RULE(slab_heap(slab), "a block in a parcel lies in a slab");
+		const struct class *class = &class_table[slab->class];
+		uint64_t offset = (uint64_t)((uintptr_t)block - (uintptr_t)slab_start(slab));
+		RULE(offset % class->size == 0 && offset / class->size < class->capacity,
+		     "a block in a parcel begins where a block begins");
+		for (uint32_t k = 0; k < i; k++)
+			RULE(parcel->blocks[k] != block, "a block is in a parcel once");
+	}
+	return NULL;
+}
+
+/* The open ones; those under way are their receivers'. */
+static const char *walk_open_parcels(const struct heap *heap)
+{
+	const char *wrong = NULL;
+	for (unsigned i = 0; i < OUTBOX_LANES && !wrong; i++) {
+		const struct parcel *open = heap->outbox.open[i];
+		bool listed = !open;
+		for (unsigned k = 0; k < OUTBOX_PARCELS; k++)
+			listed |= heap->outbox.parcels[k] == open;
+		RULE(listed, "a heap knows its parcels");
+		RULE(!open || atomic_load(&open->count), "an open parcel has a block");
+		wrong = open ? walk_parcel(open) : NULL;
+	}
+	return wrong;
+}
+
+/* Parcels on the inbox, and none twice: no list is longer than there are parcels. */
+static const char *walk_inbox(const struct heap *heap, uint64_t parcels)
+{
+	for (const struct parcel *parcel = atomic_load(&heap->inbox); parcel; parcel = parcel->next) {
+		RULE(parcels--, "an inbox ends");
+		RULE(parcel->to == heap, "a parcel is on the inbox it is for");
+		RULE(atomic_load(&parcel->count), "a parcel on an inbox has a block");
+	}
+	return NULL;
+}
+
+static const char *walk_parcels(struct walk *seen)
+{
+	uint64_t parcels = 0, under_way = 0, received = 0;
+	const char *wrong = NULL;
+	for (const struct heap *heap = heap_first(); heap && !wrong; heap = heap->next) {
+		wrong = walk_open_parcels(heap);
+		for (unsigned i = 0; i < OUTBOX_PARCELS && !wrong; i++) {
+			const struct parcel *parcel = atomic_load(&heap->outbox.parcels[i]);
+			if (!parcel)
+				continue;
+			parcels++;
+			wrong = walk_parcel(parcel);
+			under_way += atomic_load(&parcel->count) != 0;
+			seen->used -= atomic_load(&parcel->count);
+		}
+		for (unsigned i = 0; i < OUTBOX_LANES; i++)
+			under_way -= heap->outbox.open[i] != NULL;
+	}
+	for (const struct heap *heap = heap_first(); heap && !wrong; heap = heap->next) {
+		wrong = walk_inbox(heap, parcels);
+		for (const struct parcel *parcel = heap->inbox; parcel && !wrong; parcel = parcel->next)
+			received++;
+	}
+	RULE(!wrong, wrong);
+	RULE(received == under_way, "a parcel that was sent is on an inbox");
+	return NULL;
 }
 
 static const char *walk_slab(uint32_t granule, struct walk *seen)
@@ -97,7 +176,7 @@ static const char *walk_slab(uint32_t granule, struct walk *seen)
 		RULE(slab_owner(slab + i) == 0, "a slab's rest has no owner, so that frees look for its head");
 		RULE(!range_is_free(granule + i), "a slab's rest is not free");
 	}
-	struct heap *heap = owner_of(slab);
+	struct heap *heap = slab_heap(slab);
 	RULE(heap, "a slab has an owner");
 	RULE(slab->tags && slab_is_shared(slab) == (slab->tags != &slab->tag), "shared slabs, and only they, have tags");
 	const struct pool *pool = pool_at(heap, slab->pool);
@@ -173,7 +252,7 @@ static const char *walk_cache(const struct heap *heap, uint16_t tag, uint64_t *c
 	for (const void *block = cache->free; block; block = *(void *const *)block) {
 		RULE(range_holds(block), "a cached block lies in the range");
 		const struct slab *slab = slab_of(block);
-		RULE(owner_of(slab) == heap && slab_tag(slab, block) == tag, "a cached block belongs to the cache's tag");
+		RULE(slab_heap(slab) == heap && slab_tag(slab, block) == tag, "a cached block belongs to the cache's tag");
 		RULE(++count <= expected, "a cache's list is as long as its counters say");
 	}
 	RULE(count == expected, "a cache's list is as long as its counters say");
@@ -210,6 +289,8 @@ const char *walk_own_heap(const struct heap *heap)
 	struct walk seen = {0};
 	uint64_t listed = 0;
 	const char *wrong = walk_heap(heap, &seen, &listed);
+	if (!wrong)
+		wrong = walk_open_parcels(heap);
 	for (uint32_t i = 0; i < CLASSES + heap->owned_slots && !wrong; i++) {
 		const struct pool *pool = pool_at(heap, (uint16_t)i);
 		const uint32_t heads[] = {pool->open ? pool->partly : SLAB_NIL, pool->open ? pool->full : SLAB_NIL};
@@ -237,6 +318,8 @@ struct walk walk_pools(void)
 			seen.wrong = walk_heap(heap, &seen, &listed);
 		else
 			return seen; /* its lists may be half done */
+	if (!seen.wrong)
+		seen.wrong = walk_parcels(&seen);
 	if (!seen.wrong && listed != seen.slabs)
 		seen.wrong = "every slab is in one list of one pool";
 	if (!seen.wrong && seen.bytes != usage.active)

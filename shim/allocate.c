@@ -143,12 +143,16 @@ void release_other(void *block)
 	if (owner == 0)
 		die("free of a block that is not allocated", block);
 	if (owner != (uintptr_t)&thread->heap) {
-		heap_free_remote(slab, block);
+		struct heap *sender = thread_sender(thread);
+		if (sender)
+			heap_free_foreign(sender, slab, block);
+		else
+			heap_free_remote(slab, block);
 		return;
 	}
-	uint16_t tag = slab_tag(slab, block);
-	if (cache_give(&thread->heap.caches[tag], block))
-		route_overflow(thread, tag);
+	struct cache *cache = &thread->heap.caches[slab_tag(slab, block)];
+	if (cache_give(cache, block))
+		route_overflow(thread, cache);
 }
 
 /* The return address a pooled block was born at. */

@@ -63,9 +63,9 @@ static inline void release(void *block)
 			return;
 		}
 		/* Only a slab's first granule has an owner, so the offset in the granule is that in the slab. */
-		uint16_t tag = slab->tags[(offset & (GRANULE_BYTES - 1)) * slab->inverse >> 32];
-		if (cache_give(&thread->heap.caches[tag], block))
-			route_overflow(thread, tag);
+		struct cache *cache = &thread->heap.caches[slab->tags[(offset & (GRANULE_BYTES - 1)) * slab->inverse >> 32]];
+		if (cache_give(cache, block))
+			route_overflow(thread, cache);
 		return;
 	}
 	release_other(block);

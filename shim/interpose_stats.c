@@ -72,12 +72,16 @@ SLUICE_API int malloc_trim(size_t pad)
 		return 0;
 	int saved = errno;
 	struct thread *thread = thread_if_any();
-	if (thread)
+	if (thread) {
+		heap_send(&thread->heap);
 		heap_drain(&thread->heap);
-	size_t purged = range_trim();
+	}
+	size_t before = range_usage().purged;
+	heap_tend_all(thread ? &thread->heap : NULL);
+	range_trim();
 	fallback_trim();
 	errno = saved;
-	return purged != 0;
+	return range_usage().purged != before;
 }
 
 SLUICE_API int malloc_info(int options, FILE *out)

@@ -94,6 +94,7 @@ static void set_up(void)
 		range_limit(conf.pool_max ? (size_t)conf.pool_max : SIZE_MAX);
 		range_decay_set(conf.decay);
 	}
+	routes_init();
 	threads_init();
 	atomic_store_explicit(&state, ACTIVE, memory_order_release);
 }

@@ -192,15 +192,37 @@ void routes_settle(struct thread *thread)
 		empty_cache(thread, (uint16_t)tag);
 }
 
-void route_overflow(struct thread *thread, uint16_t tag)
+/* The cache of `tag` is full. If it was refilled since the last time, it may hold twice as much, within the budget. */
+static void more_room(struct thread *thread, uint16_t tag)
 {
 	struct route *route = route_at(thread, tag);
 	uint32_t twice = 2 * route->ready_max;
 	if (route->refilled && twice <= READY_MAX && twice * class_table[route->class].size <= READY_BYTES_MAX)
 		allow_ready(thread, tag, twice);
 	route->refilled = 0;
-	thread->stocked[route->class] = tag;
-	cache_shrink(&thread->heap, &thread->heap.caches[tag], route->ready_max / 2);
+}
+
+/* What others freed comes home in lots, and the cache is full. */
+static bool more_room_at_home(struct heap *heap, uint16_t tag)
+{
+	const struct cache *cache = &heap->caches[tag];
+	if (!route_at(thread_of(heap), tag)->refilled)
+		return false;
+	more_room(thread_of(heap), tag);
+	return (int64_t)(cache->frees - cache->allocs) <= cache->room;
+}
+
+void routes_init(void)
+{
+	cache_over = more_room_at_home;
+}
+
+void route_overflow(struct thread *thread, struct cache *cache)
+{
+	uint16_t tag = (uint16_t)(cache - thread->heap.caches);
+	more_room(thread, tag);
+	thread->stocked[route_at(thread, tag)->class] = tag;
+	cache_shrink(&thread->heap, cache, route_at(thread, tag)->ready_max / 2);
 }
 
 static void set_kind(struct thread *thread, uint16_t tag, enum route_kind kind)

@@ -42,6 +42,9 @@ struct route_limits {
 };
 extern struct route_limits route_limits;
 
+/* Before the first thread. */
+void routes_init(void);
+
 static inline struct route *route_at(const struct thread *thread, uint32_t tag)
 {
 	return &thread->routes[tag / ROUTES_CHUNK][tag % ROUTES_CHUNK];
@@ -60,8 +63,8 @@ struct route *route_of(struct thread *thread, uintptr_t pc, unsigned class);
 /* The site is known by another address: every thread's routes of it are found by that one alone. */
 void routes_rename(uint16_t site, uintptr_t pc);
 
-/* cache_give said that the cache of `tag` holds too much. */
-void route_overflow(struct thread *thread, uint16_t tag);
+/* cache_give said that the thread's cache holds too much. */
+void route_overflow(struct thread *thread, struct cache *cache);
 
 /* Gives every block the caches hold ready back to the pools; the thread is about to go. */
 void routes_settle(struct thread *thread);

@@ -2,7 +2,7 @@
  *
  * Where the numbers come from, per (thread, site, class), that is per route:
  *   allocations, bytes   the cache's allocs and space + reallocs in place
- *   frees                the cache's frees + what lies on slabs' remote lists + reallocs in place
+ *   frees                the cache's frees + what lies on slabs' remote lists and in parcels + reallocs in place
  * and for the fallback, per site, struct site_fallback. Sums by site, by class and by route are made from these same
  * items, side by side: they must agree, and every test checks that they do.
  */
@@ -87,7 +87,7 @@ static void sum_thread(struct ledger_header *l, const struct thread *thread)
 			sum_route(l, &thread->heap.caches[tag], route_at(thread, tag));
 }
 
-/* A block on a remote list was allocated before we read its cache, unless its thread runs: then it may be missing
+/* A block on its way home was allocated before we read its cache, unless its thread runs: then it may be missing
  * there, and is left out here too. */
 static void sum_remote_block(struct ledger_header *l, const struct thread *thread, const struct slab *slab,
                              uint16_t tag)
@@ -103,11 +103,25 @@ static void sum_remote_block(struct ledger_header *l, const struct thread *threa
 		route_at(thread, tag)->owned_used--;
 }
 
+/* Every block of the slab was given back, and there is no list to follow. */
+static void sum_whole(struct ledger_header *l, const struct thread *thread, const struct slab *slab)
+{
+	for (uint32_t i = 0; i < class_table[slab->class].capacity; i++) {
+		uint16_t tag = slab_tag(slab, slab_start(slab) + (size_t)i * class_table[slab->class].size);
+		if (tag && tag <= thread->heap.tags)
+			sum_remote_block(l, thread, slab, tag);
+	}
+}
+
 /* What other threads gave back to the slab and its owner has not seen. A running owner may take the list while we walk
  * it; then we may follow a block's new content, so every step is checked to stay inside the slab. */
 static void sum_remote(struct ledger_header *l, const struct thread *thread, const struct slab *slab)
 {
 	uint64_t word = atomic_load_explicit(&slab->remote, memory_order_acquire);
+	if ((uint32_t)word == REMOTE_ALL) {
+		sum_whole(l, thread, slab);
+		return;
+	}
 	const struct class *class = &class_table[slab->class];
 	uintptr_t start = (uintptr_t)slab_start(slab), at = start + (size_t)((uint32_t)word - 1) * 16;
 	for (uint32_t left = (uint32_t)(word >> 32); left && at - start < (uintptr_t) class->capacity * class->size;
@@ -118,6 +132,31 @@ static void sum_remote(struct ledger_header *l, const struct thread *thread, con
 		sum_remote_block(l, thread, slab, tag);
 		at = *(const uintptr_t *)at;
 	}
+}
+
+/* What lies in parcels on their way. Senders and receivers may run meanwhile; then a block may be home before we look, and
+ * its slab anything. */
+static void sum_parcel(struct ledger_header *l, struct parcel *parcel)
+{
+	uint32_t count = atomic_load_explicit(&parcel->count, memory_order_acquire);
+	for (uint32_t i = 0; i < count; i++) {
+		const void *block = __atomic_load_n(&parcel->blocks[i], __ATOMIC_RELAXED);
+		const struct slab *slab = slab_of(block);
+		struct heap *heap = slab_heap(slab);
+		uint16_t tag = heap && slab->class < CLASSES ? slab_tag(slab, block) : 0;
+		if (tag && tag <= heap->tags)
+			sum_remote_block(l, thread_of(heap), slab, tag);
+	}
+}
+
+static void sum_parcels(struct ledger_header *l)
+{
+	for (struct heap *heap = heap_first(); heap; heap = heap->next)
+		for (unsigned i = 0; i < OUTBOX_PARCELS; i++) {
+			struct parcel *parcel = atomic_load_explicit(&heap->outbox.parcels[i], memory_order_acquire);
+			if (parcel)
+				sum_parcel(l, parcel);
+		}
 }
 
 static void sum_slabs(struct ledger_header *l)
@@ -214,6 +253,7 @@ void sum_up(struct ledger_header *l)
 	for (struct heap *heap = heap_first(); heap; heap = heap->next)
 		sum_thread(l, thread_of(heap));
 	sum_slabs(l);
+	sum_parcels(l);
 	split_alive(l);
 	sum_fallback(l);
 }

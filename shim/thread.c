@@ -3,7 +3,8 @@
  *   none ──first allocation──► own heap ──key destructor──► again ──allocates again──► own heap ──► late
  * pthread keys' destructors run in an order nobody knows, and others may allocate after ours. So the first time ours
  * runs the thread may come back for a heap once more; after the second it is late, and the fallback serves it. A heap
- * is thus always left behind properly, however the thread ends. Frees need no heap at any time.
+ * is thus always left behind properly, however the thread ends. Frees need no heap at any time; a thread that frees many
+ * blocks of others gets one for its outbox.
  */
 #define _GNU_SOURCE
 #include "thread.h"
@@ -24,10 +25,10 @@ struct sentinel {
 
 _Static_assert(offsetof(struct sentinel, caches) == offsetof(struct thread, heap.caches), "the same to the fast path");
 
-static struct cache no_cache;
+struct cache thread_no_cache;
 static uint16_t no_tag;
-static struct sentinel none = {{&no_tag, 0}, &no_cache}, again = {{&no_tag, 0}, &no_cache},
-					   late = {{&no_tag, 0}, &no_cache};
+static struct sentinel none = {{&no_tag, 0}, &thread_no_cache}, again = {{&no_tag, 0}, &thread_no_cache},
+					   late = {{&no_tag, 0}, &thread_no_cache};
 
 __thread struct thread *thread_self __attribute__((tls_model("initial-exec"))) = (struct thread *)&none;
 
@@ -60,9 +61,7 @@ void threads_init(void)
 
 struct thread *thread_if_any(void)
 {
-	struct thread *thread = thread_self;
-	bool real = !is(thread, &none) && !is(thread, &again) && !is(thread, &late);
-	return real ? thread : NULL;
+	return thread_has_heap(thread_self) ? thread_self : NULL;
 }
 
 static struct thread *make(void)
@@ -94,6 +93,15 @@ struct thread *thread_get(void)
 	}
 	errno = saved;
 	return thread;
+}
+
+enum { FREES_ALONE = 64 };
+
+struct heap *thread_sender_slow(void)
+{
+	static __thread uint32_t frees;
+	struct thread *thread = frees++ < FREES_ALONE ? NULL : thread_get();
+	return thread ? &thread->heap : NULL;
 }
 
 void threads_fork_child(void)

@@ -5,7 +5,7 @@
  *
  *   thread_self ─► index[hash(pc, class)] ─► caches[tag] ─► free block ─► next free block
  *
- * thread_self is the library's only thread-local variable. Until a thread has a heap it points at a front whose single
+ * thread_self is the only thread-local variable of the fast path. Until a thread has a heap it points at a front whose single
  * cache never matches, so the fast path needs no test for it.
  */
 #ifndef SLUICE_THREAD_H
@@ -52,6 +52,22 @@ void threads_init(void);
 
 /* The child of a fork: only the calling thread is left. */
 void threads_fork_child(void);
+
+/* The only cache of a thread that has no heap. */
+extern struct cache thread_no_cache;
+
+static inline bool thread_has_heap(const struct thread *thread)
+{
+	return thread->heap.caches != &thread_no_cache;
+}
+
+/* The heap whose outbox a free of another thread's block goes to. A thread that only frees gets one for it once it has done
+ * so a while; NULL until then, and too early or too late. */
+struct heap *thread_sender_slow(void);
+static inline struct heap *thread_sender(struct thread *thread)
+{
+	return __builtin_expect(thread_has_heap(thread), 1) ? &thread->heap : thread_sender_slow();
+}
 
 static inline struct thread *thread_of(struct heap *heap)
 {

@@ -77,6 +77,9 @@ void *user_take(struct user *user, unsigned key, enum range_refusal *why)
 	if (block)
 		return block;
 	heap_drain(&user->heap);
+	block = cache_take(&user->heap.caches[tag], size);
+	if (block)
+		return block;
 	grow_batch(&user->heap.caches[tag], size);
 	void *list = NULL;
 	uint32_t count = fetch(user, key, user->heap.caches[tag].batch, &list, why);
@@ -91,7 +94,10 @@ void user_give(struct user *user, void *block)
 {
 	struct slab *slab = slab_of(block);
 	if (!user || slab_owner(slab) != (uintptr_t)&user->heap) {
-		heap_free_remote(slab, block);
+		if (user)
+			heap_free_foreign(&user->heap, slab, block);
+		else
+			heap_free_remote(slab, block);
 		return;
 	}
 	struct cache *cache = &user->heap.caches[slab_tag(slab, block)];

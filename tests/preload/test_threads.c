@@ -24,6 +24,14 @@ Test(threads, only_frees)
 			victim_passes(&(struct victim){.name = "only_frees", .args = any, .preload = victim_sluice(), .conf = *c}));
 }
 
+/* glibc's malloc and others fail this one. */
+Test(threads, sleeping_producer)
+{
+	const char *const confs[] = {"", "own:off", "decay:0", NULL};
+	for (const char *const *c = confs; *c; c++)
+		cr_assert(victim_passes(&(struct victim){.name = "sleeping_producer", .preload = victim_sluice(), .conf = *c}));
+}
+
 Test(threads, storm)
 {
 	cr_assert(victim_passes_both("thread_storm", doors));

@@ -453,7 +453,7 @@ static const char *step(struct dice *dice, struct user *user)
 static void change(struct dice *dice, struct user *user)
 {
 	unsigned key = (unsigned)dice_below(dice, KEYS);
-	switch (dice_below(dice, 4)) {
+	switch (dice_below(dice, 6)) {
 	case 0:
 		user_own(user, key);
 		break;
@@ -463,6 +463,12 @@ static void change(struct dice *dice, struct user *user)
 		break;
 	case 2:
 		user_age(user);
+		break;
+	case 3:
+		heap_send(&user->heap);
+		break;
+	case 4:
+		heap_tend_all(&user->heap);
 		break;
 	default:
 		user_settle(user);
@@ -502,6 +508,8 @@ static void check_books(int round)
 	cr_assert_null(seen.wrong, "round %d: %s (granule %u)", round, seen.wrong, seen.granule);
 	cr_assert_eq(seen.used - seen.cached, (uint64_t)total, "round %d: %lu alive, not %ld", round,
 	             seen.used - seen.cached, total);
+	for (struct heap *heap = heap_first(); heap; heap = heap->next)
+		heap_send(heap);
 	for (struct heap *heap = heap_first(); heap; heap = heap->next)
 		heap_drain(heap);
 	for (unsigned key = 0; key < KEYS; key++)

@@ -119,6 +119,35 @@ Test(walk, sees_remote_frees)
 		BREAK(*(void **)first, slab->free, "a block is free once");
 }
 
+Test(walk, sees_parcels)
+{
+	struct user *sender = user_enter();
+	void *blocks[3 * PARCEL_BLOCKS];
+	for (int i = 0; i < 3 * PARCEL_BLOCKS; i++)
+		blocks[i] = take(SHARED);
+	for (int i = 0; i < 2 * PARCEL_BLOCKS + 2; i++)
+		user_give(sender, blocks[i]);
+	struct parcel *open = NULL, *sent = atomic_load(&user->heap.inbox);
+	for (int i = 0; i < OUTBOX_LANES; i++)
+		open = sender->heap.outbox.open[i] ? sender->heap.outbox.open[i] : open;
+	cr_assert(open && sent && sent->next);
+	cr_assert_null(walk_pools().wrong);
+	BREAK(open->count, PARCEL_BLOCKS + 1, "a parcel holds at most so many blocks");
+	BREAK(open->count, 0, "an open parcel has a block");
+	BREAK(open->blocks[1], (void *)&sender, "a block in a parcel lies in the range");
+	BREAK(open->blocks[1], open->blocks[0], "a block is in a parcel once");
+	BREAK(open->blocks[1], (void *)((char *)open->blocks[0] + 16), "a block in a parcel begins where a block begins");
+	BREAK(open->blocks[1], (void *)(range.base + ((size_t)(range_usage().granules - 1) << GRANULE_SHIFT)),
+	      "a block in a parcel lies in a slab");
+	BREAK(sent->to, &sender->heap, "a parcel is on the inbox it is for");
+	BREAK(sent->count, 0, "a parcel on an inbox has a block");
+	BREAK(sent->next, NULL, "a parcel that was sent is on an inbox");
+	BREAK(sent->next->next, sent, "an inbox ends");
+	BREAK(sender->heap.outbox.open[0], (struct parcel *)blocks, "a heap knows its parcels");
+	struct slab *slab = slab_of(blocks[2 * PARCEL_BLOCKS + 5]);
+	BREAK(slab->remote, (UINT64_C(3) << 32) | REMOTE_ALL, "a slab without links is free as a whole");
+}
+
 Test(walk, sees_slabs)
 {
 	BREAK(partly->class, CLASSES, "a slab has a class");
