@@ -376,8 +376,8 @@ static bool slab_share(struct heap *heap, struct pool *pool, struct slab *slab)
 	for (uint32_t i = 0; i < capacity; i++)
 		tags[i] = slab->tag;
 	pool_detach(heap, pool, slab);
-	__atomic_store_n(&slab->tags, tags, __ATOMIC_RELAXED);
-	__atomic_store_n(&slab->inverse, class_table[slab->class].inverse, __ATOMIC_RELEASE); /* partner: slab_tag */
+	__atomic_store_n(&slab->inverse, class_table[slab->class].inverse, __ATOMIC_RELAXED);
+	__atomic_store_n(&slab->tags, tags, __ATOMIC_RELEASE); /* partner: slab_tag */
 	pool_attach(heap, &heap->shared[slab->class], slab);
 	return true;
 }

@@ -130,14 +130,16 @@ static inline bool slab_is_shared(const struct slab *slab)
 	return __atomic_load_n(&slab->inverse, __ATOMIC_RELAXED) != 0;
 }
 
-/* Whose a block of the slab is. An owned slab may be getting tags meanwhile, from its own thread: all of them are its
- * `tag`, which stays, so either answer is right; who sees the inverse sees the tags it is for. */
+/* Whose a block of the slab is; any thread may ask. An owned slab may be getting tags meanwhile, from its own thread: all
+ * of them are its `tag`, which stays, so either answer is right. `inverse` does not change in the same step, so it is for
+ * the owner alone: with the one of before, the new tags of a slab would all be its first block's. 0: the slab is gone,
+ * which only a report beside running threads can meet. */
 static inline uint16_t slab_tag(const struct slab *slab, const void *block)
 {
-	uint64_t inverse = __atomic_load_n(&slab->inverse, __ATOMIC_ACQUIRE); /* partner: slab_share */
-	const uint16_t *tags = __atomic_load_n(&slab->tags, __ATOMIC_RELAXED);
-	uint64_t offset = (uint64_t)((const char *)block - slab_start(slab));
-	return __atomic_load_n(&tags[offset * inverse >> 32], __ATOMIC_RELAXED);
+	const uint16_t *tags = __atomic_load_n(&slab->tags, __ATOMIC_ACQUIRE); /* partner: slab_share */
+	if (tags == &slab->tag)
+		return slab->tag;
+	return tags ? __atomic_load_n(&tags[slab_block_index(slab, block)], __ATOMIC_RELAXED) : 0;
 }
 
 #endif

@@ -242,6 +242,19 @@ Test(remote, a_parcel_follows_a_claimed_slab)
 	walk(150 + fresh);
 }
 
+/* A report beside running threads may follow a block to a slab that has just gone. */
+Test(remote, a_slab_that_is_gone_has_no_tags)
+{
+	two();
+	fill(owner, SMALL, 1);
+	struct slab *slab = slab_of(at[0]);
+	cr_assert_eq(slab_tag(slab, at[0]), user_tag(owner, SMALL));
+	user_leave(owner);
+	user_give(NULL, at[0]);
+	cr_assert_eq(slab_owner(slab), 0);
+	cr_assert_eq(slab_tag(slab, at[0]), 0);
+}
+
 /* --- owners that sleep -------------------------------------------------------------------------------------------- */
 
 static const unsigned everybody_has = OUTBOX_PARCELS * PARCEL_BLOCKS;
