@@ -51,19 +51,21 @@ def environment(variant, env, report):
 
 
 class Metered:
-    """A running program. `finish` waits for it and returns (status, metrics). `stdout` and `stderr` may be one file."""
+    """A running program. `finish` waits for it and returns (status, metrics). Its output goes
+    into the two files, or, where none are named, through a pipe into `said`."""
 
-    def __init__(self, argv, settings, cwd, stdin, stdout, stderr):
+    def __init__(self, argv, settings, cwd, stdin, stdout=None, stderr=None):
         need_meter()
-        self.argv, self.stderr_path, self.process = argv, stderr, None
+        self.argv, self.stderr_path, self.said, self.process = argv, stderr or os.devnull, b"", None
         reader, writer = os.pipe()
         self.reader = os.fdopen(reader)
         unmasked = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)  # until we know what to kill; the meter unmasks
         try:
-            with open(stdin or os.devnull, "rb") as i, open(stdout, "wb") as o, open(stderr, "ab") as e:
+            with open(stdin or os.devnull, "rb") as i, open(stdout or os.devnull, "wb") as o, open(self.stderr_path, "wb") as e:
                 self.process = subprocess.Popen(
-                    [METER, str(writer), str(SAMPLE_MS), *settings, "--", *argv], stdin=i, stdout=o,
-                    stderr=o if stderr == stdout else e, cwd=cwd, pass_fds=[writer], start_new_session=True)
+                    [METER, str(writer), str(SAMPLE_MS), *settings, "--", *argv], stdin=i,
+                    stdout=o if stdout else subprocess.PIPE, stderr=e if stderr else subprocess.STDOUT, cwd=cwd,
+                    pass_fds=[writer], start_new_session=True)
             signal.pthread_sigmask(signal.SIG_SETMASK, unmasked)
         except BaseException:
             if self.process:
@@ -76,9 +78,14 @@ class Metered:
 
     def finish(self, timeout_s):
         try:
-            if not select.select([self.reader], [], [], timeout_s)[0]:  # the report, or the end; wait() would look time and again
-                raise Ended(f"{self.argv[0]} did not end within {timeout_s:g} s (--timeout)")
+            if self.process.stdout:
+                self.said = self.process.communicate(timeout=timeout_s)[0]
+            elif not select.select([self.reader], [], [], timeout_s)[0]:  # the report; wait() would look time and again
+                raise subprocess.TimeoutExpired(self.argv, timeout_s)
             self.process.wait()
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise Ended(f"{self.argv[0]} did not end within {timeout_s:g} s (--timeout)") from None
         except BaseException:
             self.kill()
             raise
@@ -105,7 +112,8 @@ class Metered:
                 break
             except (ProcessLookupError, subprocess.TimeoutExpired):
                 continue
-        self.reader.close()
+        for pipe in filter(None, (self.reader, self.process.stdout)):
+            pipe.close()
 
     def running(self):
         return self.process.poll() is None

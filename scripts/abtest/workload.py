@@ -194,7 +194,7 @@ class Server:
             check_preload(variant, err)
             before = cpu_of_tree(server.process.pid)
             try:
-                wall, text = self.run_load(names, folder, work, timeout_s)
+                wall, text = self.run_load(names, work, timeout_s)
             except meter.Ended as e:
                 if server.running():
                     raise
@@ -250,16 +250,16 @@ class Server:
             return PortTaken(f"port {names['port']} is taken, {CHANGED_PORTS} times over: {words}")
         return PortTaken(f"the server's port is taken (write {{port}} in --server and it gets a free one): {words}")
 
-    def run_load(self, names, folder, work, timeout_s):
-        """(wall ns, output) of the load."""
-        load, out = substituted(self.load, names), os.path.join(folder, "load")
+    def run_load(self, names, work, timeout_s):
+        """(wall ns, output) of the load. Through a pipe: a file it would truncate when it opens /dev/stdout by that name."""
+        load = substituted(self.load, names)
         need("--load", load)
-        client = meter.Metered(load, [], work, None, out, out)
+        client = meter.Metered(load, [], work, None)
         try:
             status, taken = client.finish(timeout_s)
         except meter.Ended as e:
             raise meter.Ended(f"the load: {e}") from None
-        text = text_of(out)
+        text = client.said.decode("utf-8", "replace")
         if status != 0:
             raise meter.Ended(f"the load failed with status {status}: {text[-meter.CUT:].strip()}")
         if self.check and not self.check.search(text):

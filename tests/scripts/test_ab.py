@@ -827,6 +827,14 @@ class Servers(Case):
     def test_load_without_the_number(self):
         self.refused_server("--metric", r"rate:/s=speed ([\d.]+)", says="nothing that matches 'speed(?s:.*)asked 50 times")
 
+    def test_load_that_opens_its_output_again(self):
+        done = self.server("--metric", r"all=a(\d)b2\nc3$", load="sh -c 'echo a1b2 >&2; echo c3 >/dev/stdout'")
+        self.assertEqual(set(done.values("all")), {1.0})
+
+    def test_load_that_says_much(self):
+        done = self.server("--metric", r"last=^(300000)$", load="seq 300000")
+        self.assertEqual(set(done.values("last")), {300000.0})
+
     def test_load_that_does_not_end(self):
         self.refused_server("--timeout", "2", load="sh -c 'sleep 600; true'", says=r"the load: \S+ did not end within 2 s")
 
