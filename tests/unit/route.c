@@ -205,6 +205,7 @@ Test(route, keys_in_use_find_their_home)
 {
 	enum { SITES = 40, SIZES = 20, ROUNDS = 2000 };
 	uint64_t misses = 0;
+	cr_assert_not_null(thread_get()); /* before it, thread_self is less than a thread */
 	for (unsigned round = 0; round < ROUNDS; round++) {
 		uint64_t before = thread_self->misses;
 		for (unsigned i = 0; i < SITES * SIZES; i++)
