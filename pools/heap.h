@@ -54,6 +54,7 @@ struct heap {
 	uint64_t used_bytes;       /* used blocks of all slabs: alive and cached */
 	uint64_t owned_bytes;      /* slabs that are or were owned (slab->budgeted) */
 	uint64_t owned_used_bytes; /* their used blocks */
+	uint64_t spare_bytes;      /* empty slabs of a single block, kept for the next */
 	struct pool shared[CLASSES];
 	struct pool *owned[HEAP_OWNED_MAX / HEAP_OWNED_CHUNK];
 };

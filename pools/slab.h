@@ -2,7 +2,8 @@
  *
  * A slab is a run of granules cut into blocks of one class. Its record lies out of line, in the array `range.slabs`,
  * one record a granule, so "which slab is this block in?" is a subtract, a shift and an add. The record of a run's
- * first granule is the slab; the records behind it say SLAB_REST and how far back the slab is.
+ * first granule is the slab; the records behind it say SLAB_REST and how far back the slab is, as far as a slab of
+ * several blocks can reach (SLAB_REST_MAX); those behind are as empty as a free granule's.
  *
  *   range.base ───► | granule | granule | granule | ...        blocks, and nothing else
  *   range.slabs ──► [ record  ][ record ][ record ] ...        64 bytes each
@@ -28,28 +29,29 @@
 #include <stdint.h>
 
 enum slab_state {
-	SLAB_NONE,    /* granule not in a slab */
+	SLAB_NONE,    /* granule not in a slab, or far behind a long one's first */
 	SLAB_REST,    /* a granule behind a slab's first one */
 	SLAB_CURRENT, /* its pool takes blocks from it */
 	SLAB_PARTLY,  /* has free blocks, waits in its pool's list */
 	SLAB_FULL     /* every block is used */
 };
 
-/* `owner` of a shared slab carries this bit, so that a free into a slab owned by a site needs one comparison, and one
- * into a shared slab takes the next branch. */
+/* `owner` of a slab with tags carries this bit, so that a free into a slab whose blocks are all of one tag needs one
+ * comparison, and one into the others takes the next branch. */
 enum { SLAB_SHARED_BIT = 1 };
+
+enum { SLAB_REST_MAX = CLASS_SHARED_GRANULES_MAX };
 
 #define SLAB_NIL UINT32_MAX /* no slab, in a list by index */
 
 struct slab {
 	_Atomic uintptr_t owner; /* struct heap *, plus SLAB_SHARED_BIT; 0 when free */
-	uint16_t *tags;          /* shared slabs: whose each block is, by block index; NULL otherwise */
-	uint16_t tag;            /* owned slabs: whose all blocks are */
+	uint16_t *tags;          /* shared slabs of several blocks: whose each is, by block index; NULL otherwise */
+	uint16_t tag;            /* without `tags`: whose all blocks are */
 	uint16_t pool;           /* index in the heap's pools */
+	uint16_t granules;       /* length of the run; for SLAB_REST: granules back to the slab */
 	uint8_t class;
 	_Atomic uint8_t state;         /* enum slab_state; other threads read it to tell SLAB_REST from the others */
-	uint8_t granules;              /* length of the run; for SLAB_REST: granules back to the slab */
-	uint8_t charged;               /* granules of the process's allowance it holds (see shim/budget.h) */
 	void *free;                    /* blocks handed back, linked by their first word */
 	_Atomic uint64_t remote;       /* count << 32 | (offset of the first block / 16 + 1), 0 when there is none */
 	uint32_t next, prev;           /* neighbours in the pool's list, as indices into range.slabs */
@@ -57,8 +59,10 @@ struct slab {
 	_Atomic uint16_t used;  /* blocks handed out; a thread that has just freed one here may still look (heap.c) */
 	uint16_t carved;        /* blocks ever handed out: the rest of the slab is untouched */
 	uint32_t inverse;       /* of the class: block index = offset * inverse >> 32 */
-	bool zeroed;            /* what was never handed out reads as zeros: its granules are fresh from the kernel */
-	bool budgeted;          /* counts as owned in its heap's books: it is, or it was when it was filled */
+	uint8_t charged;        /* granules of the process's allowance it holds (see shim/budget.h) */
+	bool zeroed : 1;        /* what was never handed out reads as zeros: its granules are fresh from the kernel */
+	bool budgeted : 1;      /* counts as owned in its heap's books: it is, or it was when it was filled */
+	bool roomy : 1;         /* its only block is longer than was asked for, to grow into */
 	_Atomic uint16_t moves; /* odd while it changes hands between heaps: owner and tags do not belong together */
 };
 
@@ -124,6 +128,12 @@ static inline uint32_t slab_block_index(const struct slab *slab, const void *blo
 {
 	uint64_t offset = (uint64_t)((const char *)block - slab_start(slab));
 	return (uint32_t)(offset * slab->inverse >> 32);
+}
+
+/* Does a tag own the slab? The first pools of a heap are the shared ones. */
+static inline bool slab_is_owned(const struct slab *slab)
+{
+	return slab->pool >= CLASSES;
 }
 
 /* Whose a block of the slab is. An owned slab may be getting tags meanwhile, from its own thread: all of them are its

@@ -72,8 +72,10 @@ SLUICE_API int malloc_trim(size_t pad)
 		return 0;
 	int saved = errno;
 	struct thread *thread = thread_if_any();
-	if (thread)
+	if (thread) {
 		heap_drain(&thread->heap);
+		routes_trim(thread);
+	}
 	size_t purged = range_trim();
 	fallback_trim();
 	errno = saved;

@@ -32,6 +32,8 @@ struct thread {
 	uint32_t ledger_thread;            /* its record in the ledger */
 	uint64_t ready_max;                /* bytes all caches may hold ready */
 	uint64_t ready_owned_max;          /* of those, the caches whose route owns a pool */
+	uint64_t ready_large_max;          /* beside them, bytes the caches of large classes may hold ready */
+	uint64_t swept_ms;                 /* when those that nobody takes from were last looked for; 0: never */
 	int64_t live_noted;                /* live bytes last told to peak.h */
 	uint64_t base_objects, base_space; /* the heap's totals when this thread took it over */
 	struct route *routes[HEAP_TAGS_MAX / ROUTES_CHUNK];
@@ -58,20 +60,20 @@ static inline struct thread *thread_of(struct heap *heap)
 
 static inline uint64_t route_key(uintptr_t pc, unsigned class)
 {
-	return (uint64_t)pc << 7 | class; /* CLASSES < 128; user addresses have at most 57 bits */
+	return (uint64_t)pc << 8 | class; /* CLASSES <= 256; addresses of code have at most 55 bits, see SITE_RETIRED */
 }
 
 static inline uintptr_t key_pc(uint64_t key)
 {
-	return key >> 7;
+	return key >> 8;
 }
 
 /* The classes of one pc lie side by side, so they never collide with each other; pcs are spread by the golden ratio
  * (Knuth, TAOCP 3, 6.4). */
 static inline uint16_t *index_home(const struct front *front, uint64_t key)
 {
-	uint64_t spread = (key >> 7) * UINT64_C(0x9E3779B97F4A7C15) >> 44;
-	return (uint16_t *)((char *)front->index + ((spread + 2 * (key & 127)) & front->mask));
+	uint64_t spread = (key >> 8) * UINT64_C(0x9E3779B97F4A7C15) >> 44;
+	return (uint16_t *)((char *)front->index + ((spread + 2 * (key & 255)) & front->mask));
 }
 
 /* A block for `size` bytes from the cache the key hashes to; NULL: route_refill must look closer. */

@@ -25,7 +25,9 @@ static __attribute__((constructor(101))) void begin(void)
 	acting_begin("decay:-1,range:64M");
 }
 
-enum { SITES = 60, BLOCKS = 2000, THREADS = 4, STEPS = 40000 };
+enum { SITES = 60, BLOCKS = 2000, THREADS = 4, STEPS = 40000, LARGE_BLOCKS = 24, LARGE_STEPS = 4000 };
+
+static bool large; /* blocks of 2 KiB to 5 MiB, fewer of them */
 
 static uintptr_t pc_of(unsigned site)
 {
@@ -56,13 +58,19 @@ static bool marked(const struct block *b, size_t bytes)
 	return true;
 }
 
+/* As many between 4 and 8 KiB as between 2 and 4 MiB. */
+static size_t large_size(struct dice *dice)
+{
+	return dice_chance(dice, 3) ? 5 << 20 : dice_below(dice, (size_t)4096 << dice_below(dice, 11)) + 2048;
+}
+
 static const char *make(struct dice *dice, struct block *b)
 {
 	size_t most = dice_chance(dice, 80) ? 600 : dice_chance(dice, 90) ? 20000 : 500000;
 	size_t align = dice_chance(dice, 10) ? (size_t)16 << dice_below(dice, 10) : 16;
 	bool zero = dice_chance(dice, 20);
-	b->bytes = dice_below(dice, most);
-	b->site = (unsigned)dice_below(dice, SITES);
+	b->bytes = large ? large_size(dice) : dice_below(dice, most);
+	b->site = (unsigned)dice_below(dice, large ? 6 : SITES);
 	errno = 4711;
 	b->at = align > 16 ? allocate_aligned(b->bytes, align, pc_of(b->site))
 	        : zero     ? allocate_zeroed(b->bytes, pc_of(b->site))
@@ -83,6 +91,11 @@ static const char *make(struct dice *dice, struct block *b)
 static const char *change(struct dice *dice, struct block *b)
 {
 	size_t bytes = 1 + dice_below(dice, dice_chance(dice, 90) ? 2000 : 400000);
+	if (large)
+		bytes = dice_chance(dice, 30)   ? large_size(dice)
+		        : dice_chance(dice, 50) ? b->bytes + b->bytes / 2
+		        : dice_chance(dice, 50) ? b->bytes + 1 + dice_below(dice, 5000)
+		                                : 1 + b->bytes / 4 * 3;
 	unsigned char *fresh =
 		reallocate(b->at, bytes, pc_of((b->site + 1) % SITES)); /* its birth site counts, not the caller */
 	if (!fresh)
@@ -115,8 +128,8 @@ static void *work(void *seed)
 	struct dice dice = dice_of((uintptr_t)seed);
 	struct block *blocks = meta_take(BLOCKS * sizeof(*blocks));
 	const char *wrong = NULL;
-	for (int i = 0; i < STEPS && !wrong; i++) {
-		struct block *b = &blocks[dice_below(&dice, BLOCKS)];
+	for (int i = 0; i < (large ? LARGE_STEPS : STEPS) && !wrong; i++) {
+		struct block *b = &blocks[dice_below(&dice, large ? LARGE_BLOCKS : BLOCKS)];
 		if (!b->at) {
 			wrong = make(&dice, b);
 		} else if (dice_chance(&dice, 25)) {
@@ -193,6 +206,39 @@ Test(allocate, without_ownership_all_is_counted_exactly)
 	route_limits.own = false;
 	exact(20, THREADS);
 	cr_assert_eq(publish(END_LIVE)->routes[ROUTE_OWNED].alloc_objects, 0);
+}
+
+Test(allocate, large_blocks_of_one_thread_are_counted_exactly)
+{
+	large = true;
+	range_limit(SIZE_MAX);
+	for (uintptr_t seed = 30; seed < 33; seed++)
+		exact(seed, 1);
+}
+
+Test(allocate, large_blocks_of_threads_are_counted_exactly)
+{
+	large = true;
+	exact(40, THREADS);
+	cr_assert_gt(fallback_reason_count(REASON_LARGE), 0);
+}
+
+/* The range is soon full, so blocks move between the pools and the fallback. */
+Test(allocate, large_blocks_under_a_cap_are_counted_exactly)
+{
+	large = true;
+	range_limit(8 << 20);
+	exact(50, 2);
+	cr_assert_gt(fallback_reason_count(REASON_CAPACITY), 0);
+	cr_assert_leq(range_usage().peak_active, 8 << 20);
+}
+
+Test(allocate, large_blocks_with_memory_going_back_at_once)
+{
+	large = true;
+	route_limits.decay_ms = 0;
+	range_decay_set(0);
+	exact(60, 2);
 }
 
 /* --- refusals ----------------------------------------------------------------------------------------------------- */
@@ -324,9 +370,9 @@ static const struct rlimit no_more = {4096, RLIM_INFINITY}, any = {RLIM_INFINITY
 
 static void warm_the_fallback(void)
 {
-	for (int i = 0; i < 200; i++)
-		taken[i] = allocate(400000, pc_of(1));
-	for (int i = 0; i < 200; i++)
+	for (int i = 0; i < 20; i++)
+		taken[i] = allocate(CLASS_SIZE_MAX + 1, pc_of(1));
+	for (int i = 0; i < 20; i++)
 		release(taken[i]);
 }
 
@@ -370,7 +416,7 @@ static void *first_without_memory(void *unused)
 {
 	(void)unused;
 	/* jemalloc 5.3 crashes when it must refuse a thread it has never seen; a large block needs no heap of ours. */
-	release(allocate(300000, pc_of(12)));
+	release(allocate(CLASS_SIZE_MAX + 1, pc_of(12)));
 	pthread_barrier_wait(&both);
 	pthread_barrier_wait(&both);
 	void *block = allocate(100, pc_of(12));

@@ -70,7 +70,7 @@ TestSuite(walk, .init = setup);
 /* With `what` set to `value` the walker says `sentence`; with its own value, nothing. */
 #define BREAK(what, value, sentence)                                                                                   \
 	do {                                                                                                               \
-		__typeof__(what) saved = (what);                                                                               \
+		__typeof__((what) + 0) saved = (what);                                                                         \
 		(what) = (value);                                                                                              \
 		const char *wrong = walk_pools().wrong;                                                                        \
 		(what) = saved;                                                                                                \
