@@ -425,8 +425,10 @@ bool range_extend(struct slab *slab, unsigned granules)
 {
 	uint32_t end = slab_index(slab) + slab->granules, more = granules - slab->granules;
 	lock_take(&state.lock);
-	bool free =
-		state.used + more <= state.used_max && end + more <= state.top && bits_count(state.free, end, more) == more;
+	bool free = state.used + more <= state.used_max;
+	if (free && end + more > state.top) /* to the end of what is accessible, and on */
+		free = end + tail_locked() == state.top && grow_locked(more) == RANGE_OK;
+	free = free && bits_count(state.free, end, more) == more;
 	if (free) {
 		take_locked(end, more);
 		rest_make(slab, granules);

@@ -173,16 +173,21 @@ static uintptr_t birth_pc(const struct slab *slab, const void *block)
 	return pc ? pc : PC_OTHER;
 }
 
+static inline void count_in_place(struct route *route, size_t size)
+{
+	route->realloc_allocs++;
+	route->realloc_space += size;
+}
+
 static void count_realloc(uintptr_t pc, unsigned class, size_t size, bool in_place)
 {
 	struct thread *thread = thread_get();
 	struct route *route = thread ? route_of(thread, pc, class) : NULL;
 	if (route) {
-		route->reallocs++;
-		if (in_place) {
-			route->realloc_allocs++;
-			route->realloc_space += size;
-		}
+		if (in_place)
+			count_in_place(route, size);
+		else
+			route->reallocs++;
 		return;
 	}
 	struct site_fallback *on = site_fallback(site_of(pc)); /* too late in the thread's life for a route */
@@ -260,9 +265,7 @@ static void *reallocate_own(struct thread *thread, struct slab *slab, void *bloc
 	struct route *route = route_at(thread, tag);
 	size_t usable = class_table[slab->class].size;
 	if (slab_fits(slab, size)) {
-		route->reallocs++;
-		route->realloc_allocs++;
-		route->realloc_space += size;
+		count_in_place(route, size);
 		return block;
 	}
 	unsigned class = class_to_grow(size, usable);
@@ -276,11 +279,17 @@ static void *reallocate_own(struct thread *thread, struct slab *slab, void *bloc
 	return fresh;
 }
 
-static void *reallocate_pooled(void *block, size_t size)
+static __attribute__((noinline)) void *reallocate_pooled(void *block, size_t size)
 {
 	struct thread *thread = thread_self;
 	struct slab *slab = slab_of(block);
 	uintptr_t owner = slab_owner(slab);
+	if (size == 0) {
+		release(block);
+		return NULL;
+	}
+	if (size > PTRDIFF_MAX)
+		return refuse();
 	if (owner == 0)
 		die("realloc of a block that is not allocated", block);
 	if ((owner & ~(uintptr_t)SLAB_SHARED_BIT) == (uintptr_t)&thread->heap)
@@ -313,7 +322,7 @@ static void *reallocate_fallback(void *block, size_t size)
 	return fresh;
 }
 
-void *reallocate(void *block, size_t size, uintptr_t pc)
+static __attribute__((noinline)) void *reallocate_other(void *block, size_t size, uintptr_t pc)
 {
 	if (!block)
 		return allocate(size, pc);
@@ -325,14 +334,26 @@ void *reallocate(void *block, size_t size, uintptr_t pc)
 	}
 	if (size > PTRDIFF_MAX)
 		return refuse();
-	if (range_holds(block))
-		return reallocate_pooled(block, size);
 	if (early_holds(block)) {
 		void *fresh = allocate(size, pc);
 		size_t usable = early_usable(block);
 		return fresh ? memcpy(fresh, block, size < usable ? size : usable) : NULL;
 	}
 	return reallocate_fallback(block, size);
+}
+
+/* In place of the thread's own, which most are, without a call. */
+void *reallocate(void *block, size_t size, uintptr_t pc)
+{
+	if (!range_holds(block))
+		return reallocate_other(block, size, pc);
+	struct thread *thread = thread_self;
+	struct slab *slab = slab_of(block);
+	if ((slab_owner(slab) & ~(uintptr_t)SLAB_SHARED_BIT) != (uintptr_t)&thread->heap ||
+	    !fits_in_place(size, class_table[slab->class].size))
+		return reallocate_pooled(block, size);
+	count_in_place(route_at(thread, slab_tag(slab, block)), size);
+	return block;
 }
 
 size_t usable_size(const void *block)

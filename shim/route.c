@@ -25,9 +25,9 @@ enum {
 	BATCH_BYTES_MAX = 4 << 10,
 	READY_MAX = 1024, /* what goes back and forth may be longer: a program's own batches */
 	READY_BYTES_MAX = 64 << 10,
-	LARGE = 4 << 10,                 /* classes above it have allowances of their own */
-	READY_LARGE_BYTES_MAX = 2 << 20, /* of a large class, but always one block */
-	READY_LARGE_FEW = 4,             /* a list as short only gives back what is over */
+	LARGE = 4 << 10,                  /* classes above it have allowances of their own */
+	READY_SINGLE_BYTES_MAX = 4 << 20, /* of a single-block class, but always one block */
+	READY_LARGE_FEW = 4,              /* a list as short only gives back what is over */
 	CHURNED = 2,
 	SWEEP_REFILLS = 64,
 	RETRY_REFILLS = 64, /* after a refusal */
@@ -197,6 +197,12 @@ static void note_peak(struct thread *thread)
 	}
 }
 
+/* Blocks that share a slab keep all of it when they lie ready, so there may be fewer. */
+static size_t ready_bytes_max(unsigned class)
+{
+	return class_is_single(class) ? READY_SINGLE_BYTES_MAX : READY_BYTES_MAX;
+}
+
 /* Of a large class: what is taken and freed again and again may stay, one block first. */
 static void overflow_large(struct thread *thread, uint16_t tag)
 {
@@ -205,7 +211,7 @@ static void overflow_large(struct thread *thread, uint16_t tag)
 	uint32_t more = route->ready_max ? route->ready_max : 1;
 	route->churned += route->churned < CHURNED && route->refilled;
 	if (route->refilled && route->churned == CHURNED && route_limits.decay_ms &&
-	    (more + route->ready_max == 1 || (more + route->ready_max) * size <= READY_LARGE_BYTES_MAX) &&
+	    (more + route->ready_max == 1 || (more + route->ready_max) * size <= ready_bytes_max(route->class)) &&
 	    budget_take_large(thread, more * size))
 		set_ready_max(thread, tag, more + route->ready_max);
 	route->refilled = 0;

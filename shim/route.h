@@ -19,8 +19,8 @@ enum route_kind { KIND_OWNED, KIND_SHARED, ROUTE_KINDS };
 struct route {
 	uint64_t allocs[ROUTE_KINDS]; /* of the cache's allocs, those before the last change of kind */
 	uint64_t space[ROUTE_KINDS];
-	uint64_t reallocs;       /* of blocks of the site into or within this class */
-	uint64_t realloc_allocs; /* of those in place: each counts as one alloc and one free */
+	uint64_t reallocs;       /* of blocks of the site that moved or changed their class */
+	uint64_t realloc_allocs; /* of the others, in place: each counts as one alloc and one free */
 	uint64_t realloc_space;  /* bytes requested by those in place */
 	uint64_t owned_used;     /* publish.c's: used blocks of owned slabs, summed up while it runs */
 	uint64_t retry_at;       /* thread's refill number before which ownership is not asked for again */

@@ -15,7 +15,7 @@
 
 #include <string.h>
 
-_Static_assert(CLASSES <= LEDGER_CLASSES_MAX, "the ledger has room for every class");
+_Static_assert((int)CLASSES <= (int)LEDGER_CLASSES_MAX, "the ledger has room for every class");
 
 static const enum ledger_route route_names[ROUTE_KINDS] = {[KIND_OWNED] = ROUTE_OWNED, [KIND_SHARED] = ROUTE_SHARED};
 
@@ -78,7 +78,7 @@ static void sum_route(struct ledger_header *l, const struct cache *live, const s
 	count_allocs(l, route->site, route->class, route_names[now], allocs, space);
 	count_allocs(l, route->site, route->class, route_names[other], route->allocs[other], route->space[other]);
 	count_frees(l, route->site, route->class, cache->frees + route->realloc_allocs);
-	record->realloc_objects += route->reallocs;
+	record->realloc_objects += route->reallocs + route->realloc_allocs;
 	record->cross_thread_free_objects += cache->remote;
 }
 

@@ -218,9 +218,9 @@ static void large_resize(unsigned i, unsigned key)
 	const struct slab *slab = slab_of(model.at[i]);
 	unsigned before = slab->granules, after = class_table[user_class_of[key]].granules;
 	size_t least = size_of_key(key) < size_of_key(model.key[i]) ? size_of_key(key) : size_of_key(model.key[i]);
-	bool fits = slab_index(slab) + after <= range_usage().granules;
-	for (unsigned g = before; g < after && fits; g++)
-		fits = range_is_free(slab_index(slab) + g);
+	bool fits = true; /* where nothing was yet, too */
+	for (unsigned g = slab_index(slab) + before; g < slab_index(slab) + after && g < range_usage().granules; g++)
+		fits = fits && range_is_free(g);
 	bool resized = user_resize(user, model.at[i], key);
 	cr_assert_eq(resized, fits, "%u granules to %u", before, after);
 	if (!resized)

@@ -114,7 +114,7 @@ static void give(uint32_t first)
 static void extend(uint32_t first, unsigned length)
 {
 	unsigned before = model.first_of[first];
-	bool fits = first + length <= range_usage().granules && model.taken + length - before <= model.limit;
+	bool fits = first + length <= GRANULES && model.taken + length - before <= model.limit;
 	for (unsigned i = before; i < length && fits; i++)
 		fits = model.state[first + i] != TAKEN;
 	cr_assert_eq(range_extend(&range.slabs[first], length), fits, "%u at %u to %u", before, first, length);
