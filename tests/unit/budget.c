@@ -123,7 +123,8 @@ static void check(void)
 			snprintf(outcome->wrong, sizeof(outcome->wrong), "checkpoint %lu: %s", n, seen.wrong);
 	}
 	uint64_t owned_bound = most + most / 8 + ALLOWANCE + GRANULE_BYTES;
-	uint64_t ready = cached_bytes(), ready_bound = most / 8 + threads * (BUDGET_READY_SLACK + BUDGET_LARGE_THREAD + BATCH_BYTES);
+	uint64_t ready = cached_bytes(),
+			 ready_bound = most / 8 + threads * (BUDGET_READY_SLACK + BUDGET_LARGE_THREAD + BATCH_BYTES);
 	if (owned > owned_bound)
 		say("owned slabs", owned, owned_bound, most);
 	if (ready > ready_bound)
