@@ -237,8 +237,6 @@ struct walk walk_pools(void)
 		enum slab_state state = slab_state(&range.slabs[i]);
 		if (state == SLAB_NONE && i >= end ? !range_is_free(i) : range_is_free(i))
 			seen.wrong = "a granule is free or in a slab";
-		else if (state != SLAB_NONE && i < end && state != SLAB_REST)
-			seen.wrong = "slabs do not overlap";
 		else if (state != SLAB_NONE && state != SLAB_REST) {
 			seen.wrong = walk_slab(i, &seen);
 			end = i + range.slabs[i].granules;

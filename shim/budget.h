@@ -12,7 +12,7 @@
 
 #include "thread.h"
 
-enum { BUDGET_READY_SLACK = 512 << 10, BUDGET_LARGE_THREAD = 8 << 20, BUDGET_LARGE_PROCESS = 64 << 20 };
+enum { BUDGET_READY_SLACK = 512 << 10, BUDGET_LARGE_THREAD = 4 << 20, BUDGET_LARGE_PROCESS = 32 << 20 };
 
 /* Bytes of the process's allowance. Before the first thread. */
 void budget_init(uint64_t allowance);
