@@ -24,7 +24,7 @@
 
 enum {
 	LEDGER_VERSION = 1,
-	LEDGER_CLASSES_MAX = 128,
+	LEDGER_CLASSES_MAX = 160,
 	LEDGER_MAPPINGS_MAX = 2048,
 	LEDGER_THREADS_MAX = 1024, /* further threads share the last record */
 	LEDGER_STRINGS_BYTES = 1 << 20,

@@ -1,12 +1,13 @@
 /* classes.c: computes the class tables. See classes.h for the reasons of the sizes.
  *
- * Slab lengths up to 32 KiB: one granule up to 1 KiB, because a block in a slab's first granule is freed on the shortest path; above
+ * Slab lengths up to 16 KiB: one granule up to 1 KiB, because a block in a slab's first granule is freed on the shortest path; above
  * that the shortest run that holds at least eight blocks and leaves at most 1/32 of itself unused at the end.
  */
 #include "classes.h"
 
 struct class class_table[CLASSES];
 uint8_t class_index[(CLASS_TABLE_MAX >> CLASS_STEP_SHIFT) + 1];
+uint8_t class_index_large[(CLASS_SIZE_MAX >> CLASS_LARGE_STEP_SHIFT) + 1];
 
 enum { ONE_GRANULE_SIZE_MAX = 1024, SLAB_BLOCKS_MIN = 8, TAIL_FRACTION = 32 };
 
@@ -22,14 +23,29 @@ static unsigned slab_granules(uint32_t size)
 {
 	if (size <= ONE_GRANULE_SIZE_MAX)
 		return 1;
-	if (size > CLASS_TABLE_MAX)
+	if (size > CLASS_SHARED_MAX)
 		return (size + GRANULE_BYTES - 1) >> GRANULE_SHIFT;
-	for (unsigned n = 1; n < CLASS_SLAB_GRANULES_MAX; n++) {
+	for (unsigned n = 1; n < CLASS_SHARED_GRANULES_MAX; n++) {
 		uint32_t bytes = n << GRANULE_SHIFT;
 		if (bytes / size >= SLAB_BLOCKS_MIN && bytes % size <= bytes / TAIL_FRACTION)
 			return n;
 	}
-	return CLASS_SLAB_GRANULES_MAX;
+	return CLASS_SHARED_GRANULES_MAX;
+}
+
+static uint32_t inverse_of(uint32_t size)
+{
+	return (uint32_t)(((UINT64_C(1) << 32) + size - 1) / size);
+}
+
+static void fill_index(uint8_t *index, size_t max, unsigned shift)
+{
+	unsigned c = 0;
+	for (size_t step = 0; step <= max >> shift; step++) {
+		while (class_table[c].size < step << shift)
+			c++;
+		index[step] = (uint8_t)c;
+	}
 }
 
 void classes_init(void)
@@ -38,16 +54,12 @@ void classes_init(void)
 		uint32_t size = class_size(c);
 		unsigned granules = slab_granules(size);
 		class_table[c] = (struct class){.size = size,
-		                                .inverse = (uint32_t)(((UINT64_C(1) << 32) + size - 1) / size),
+		                                .inverse = class_is_single(c) ? 0 : inverse_of(size),
 		                                .capacity = (uint16_t)((granules << GRANULE_SHIFT) / size),
 		                                .granules = (uint16_t)granules};
 	}
-	unsigned c = 0;
-	for (size_t step = 0; step <= CLASS_TABLE_MAX >> CLASS_STEP_SHIFT; step++) {
-		if (class_table[c].size < step << CLASS_STEP_SHIFT)
-			c++;
-		class_index[step] = (uint8_t)c;
-	}
+	fill_index(class_index, CLASS_TABLE_MAX, CLASS_STEP_SHIFT);
+	fill_index(class_index_large, CLASS_SIZE_MAX, CLASS_LARGE_STEP_SHIFT);
 }
 
 unsigned class_of_aligned(size_t size, size_t align)

@@ -210,7 +210,8 @@ static bool claim_from(struct heap *heap, struct heap *from, unsigned class,
 
 bool heap_claim(struct heap *heap, unsigned class, uint16_t (*translate)(struct heap *, struct heap *, uint16_t))
 {
-	if (atomic_load_explicit(&abandoned_count, memory_order_relaxed) == 0)
+	/* A slab of a single block is full, or it went when it became empty. */
+	if (class_is_single(class) || atomic_load_explicit(&abandoned_count, memory_order_relaxed) == 0)
 		return false;
 	bool claimed = false;
 	lock_take(&lock); /* keeps the list, and so the heaps on it abandoned or borrowed */

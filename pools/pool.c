@@ -9,6 +9,10 @@
  *
  * A slab that was full and gets its first block back goes to the end of the partly list: by the time it comes to the
  * head it has collected more, so a refill finds several blocks in one place instead of one.
+ *
+ * A slab of a single block is full or empty, never current. Empty ones ("spare") wait in the partly list within an
+ * allowance of bytes for each heap, the last one first, so that buffers that come and go need neither the range nor the
+ * kernel; they go before the heap takes more memory that they could have been.
  */
 #include "pool.h"
 
@@ -18,7 +22,9 @@
 
 enum {
 	CARVE_BYTES = 4096, /* blocks are linked a page ahead of their use, so memory is touched as it is needed */
-	EMPTY_FRACTION = 8
+	EMPTY_FRACTION = 8,
+	SPARE_BYTES = 1 << 20, /* and an eighth of the heap's used bytes */
+	SPARE_FRACTION = 8
 };
 
 static void discharge_nobody(struct slab *slab)
@@ -55,6 +61,11 @@ static void list_remove(uint32_t *head, struct slab *slab)
 		range.slabs[slab->next].prev = slab->prev;
 }
 
+static size_t slab_bytes(const struct slab *slab)
+{
+	return (size_t)slab->granules << GRANULE_SHIFT;
+}
+
 static void partly_append(struct pool *pool, struct slab *slab)
 {
 	slab->next = SLAB_NIL;
@@ -66,43 +77,58 @@ static void partly_append(struct pool *pool, struct slab *slab)
 	pool->partly_last = slab_index(slab);
 }
 
-static void partly_remove(struct pool *pool, struct slab *slab)
+static void partly_push(struct pool *pool, struct slab *slab)
+{
+	if (pool->partly == SLAB_NIL)
+		pool->partly_last = slab_index(slab);
+	list_push(&pool->partly, slab);
+}
+
+/* An empty slab comes to the partly list (1) or leaves it (-1). */
+static void count_empty(struct heap *heap, struct pool *pool, const struct slab *slab, int change)
+{
+	pool->empty += (uint32_t)change;
+	if (class_is_single(slab->class))
+		heap->spare_bytes += (uint64_t)((int64_t)slab_bytes(slab) * change);
+}
+
+static void partly_remove(struct heap *heap, struct pool *pool, struct slab *slab)
 {
 	if (pool->partly_last == slab_index(slab))
 		pool->partly_last = slab->prev;
 	list_remove(&pool->partly, slab);
-	pool->empty -= slab_used(slab) == 0;
+	if (slab_used(slab) == 0)
+		count_empty(heap, pool, slab, -1);
 }
 
-static void unlist(struct pool *pool, struct slab *slab)
+static void unlist(struct heap *heap, struct pool *pool, struct slab *slab)
 {
 	switch (slab_state(slab)) {
 	case SLAB_CURRENT:
 		pool->current = SLAB_NIL;
 		break;
 	case SLAB_PARTLY:
-		partly_remove(pool, slab);
+		partly_remove(heap, pool, slab);
 		break;
 	default:
 		list_remove(&pool->full, slab);
 	}
 }
 
-static void enlist(struct pool *pool, struct slab *slab)
+static void enlist(struct heap *heap, struct pool *pool, struct slab *slab)
 {
 	if (slab_used(slab) == class_table[slab->class].capacity) {
 		slab_state_set(slab, SLAB_FULL);
 		list_push(&pool->full, slab);
 	} else {
 		slab_state_set(slab, SLAB_PARTLY);
-		partly_append(pool, slab);
-		pool->empty += slab_used(slab) == 0;
+		if (class_is_single(slab->class))
+			partly_push(pool, slab);
+		else
+			partly_append(pool, slab);
+		if (slab_used(slab) == 0)
+			count_empty(heap, pool, slab, 1);
 	}
-}
-
-static size_t slab_bytes(const struct slab *slab)
-{
-	return (size_t)slab->granules << GRANULE_SHIFT;
 }
 
 static size_t used_bytes(const struct slab *slab)
@@ -112,7 +138,7 @@ static size_t used_bytes(const struct slab *slab)
 
 void pool_detach(struct heap *heap, struct pool *pool, struct slab *slab)
 {
-	unlist(pool, slab);
+	unlist(heap, pool, slab);
 	pool->slabs--;
 	heap->used_bytes -= used_bytes(slab);
 	if (slab->budgeted) {
@@ -134,7 +160,7 @@ void pool_attach(struct heap *heap, struct pool *pool, struct slab *slab)
 		heap->owned_used_bytes += used_bytes(slab);
 	}
 	atomic_store_explicit(&slab->owner, (uintptr_t)heap, memory_order_release);
-	enlist(pool, slab);
+	enlist(heap, pool, slab);
 }
 
 static void retire(struct heap *heap, struct pool *pool, struct slab *slab)
@@ -142,16 +168,20 @@ static void retire(struct heap *heap, struct pool *pool, struct slab *slab)
 	pool_detach(heap, pool, slab);
 	if (slab->charged)
 		slab_discharge(slab);
-	if (slab_is_shared(slab))
+	if (slab_has_tags(slab))
 		meta_give(slab->tags, class_table[slab->class].capacity * sizeof(uint16_t));
 	range_give(slab);
 }
 
-/* An empty slab may stay while at most an eighth of its pool's slabs are, and a thread is there to use it. */
+/* An empty slab may stay while at most an eighth of its pool's slabs are, or as a spare one within their allowance, and
+ * a thread is there to use it. */
 static bool may_stay_empty(const struct heap *heap, const struct pool *pool)
 {
-	return pool->empty <= pool->slabs / EMPTY_FRACTION &&
-	       atomic_load_explicit(&heap->state, memory_order_relaxed) == HEAP_LIVE;
+	if (atomic_load_explicit(&heap->state, memory_order_relaxed) != HEAP_LIVE)
+		return false;
+	if (class_is_single(pool->class))
+		return heap->spare_bytes <= SPARE_BYTES + heap->used_bytes / SPARE_FRACTION;
+	return pool->empty <= pool->slabs / EMPTY_FRACTION;
 }
 
 static void block_back(struct heap *heap, struct slab *slab, void *block)
@@ -179,9 +209,9 @@ uint32_t pool_give(struct heap *heap, void *list)
 		struct pool *pool = pool_at(heap, slab->pool);
 		if (slab_state(slab) == SLAB_FULL) {
 			list_remove(&pool->full, slab);
-			enlist(pool, slab);
+			enlist(heap, pool, slab);
 		} else {
-			pool->empty++;
+			count_empty(heap, pool, slab, 1);
 		}
 		if (slab_used(slab) == 0 && !may_stay_empty(heap, pool))
 			retire(heap, pool, slab);
@@ -192,14 +222,14 @@ uint32_t pool_give(struct heap *heap, void *list)
 void pool_renew(struct heap *heap, struct slab *slab)
 {
 	struct pool *pool = pool_at(heap, slab->pool);
-	unlist(pool, slab);
+	unlist(heap, pool, slab);
 	heap->used_bytes -= used_bytes(slab);
 	if (slab->budgeted)
 		heap->owned_used_bytes -= used_bytes(slab);
 	slab_used_add(slab, -(int32_t)slab_used(slab));
 	slab->free = NULL;
 	slab->carved = 0;
-	enlist(pool, slab);
+	enlist(heap, pool, slab);
 	if (!may_stay_empty(heap, pool))
 		retire(heap, pool, slab);
 }
@@ -226,9 +256,10 @@ uint32_t cache_pass(struct cache *from, uint16_t tag, uint32_t want, void **list
 	uint32_t count = 0;
 	for (; count < want && *cut; count++, cut = *cut) {
 		struct slab *slab = slab_of(*cut);
-		if (!slab_is_shared(slab))
+		if (slab_is_owned(slab))
 			break;
-		__atomic_store_n(&slab->tags[slab_block_index(slab, *cut)], tag, __ATOMIC_RELAXED); /* slab_whose may look */
+		uint32_t index = slab_has_tags(slab) ? slab_block_index(slab, *cut) : 0;
+		__atomic_store_n(&slab->tags[index], tag, __ATOMIC_RELAXED); /* slab_whose may look */
 	}
 	if (!count)
 		return 0;
@@ -274,24 +305,46 @@ static void tag_blocks(struct slab *slab, uint16_t tag, void *list)
 		slab->tags[slab_block_index(slab, block)] = tag;
 }
 
-static struct slab *current_slab(struct pool *pool)
+static struct slab *current_slab(struct heap *heap, struct pool *pool)
 {
 	if (pool->current == SLAB_NIL) {
 		if (pool->partly == SLAB_NIL)
 			return NULL;
 		struct slab *slab = &range.slabs[pool->partly];
-		partly_remove(pool, slab);
+		partly_remove(heap, pool, slab);
 		slab_state_set(slab, SLAB_CURRENT);
 		pool->current = slab_index(slab);
 	}
 	return &range.slabs[pool->current];
 }
 
+static uint32_t take_single(struct heap *heap, struct pool *pool, uint16_t tag, void **list)
+{
+	if (pool->partly == SLAB_NIL)
+		return 0;
+	struct slab *slab = &range.slabs[pool->partly];
+	size_t size = class_table[slab->class].size;
+	partly_remove(heap, pool, slab);
+	slab->free = NULL;
+	slab->carved = 1;
+	slab->tag = tag;
+	slab_used_add(slab, 1);
+	heap->used_bytes += size;
+	if (slab->budgeted)
+		heap->owned_used_bytes += size;
+	enlist(heap, pool, slab);
+	*list = slab_start(slab);
+	*(void **)*list = NULL;
+	return 1;
+}
+
 uint32_t pool_take(struct heap *heap, struct pool *pool, uint16_t tag, uint32_t want, void **list)
 {
 	struct slab *slab;
 	pool->taken++;
-	while ((slab = current_slab(pool))) {
+	if (class_is_single(pool->class))
+		return take_single(heap, pool, tag, list);
+	while ((slab = current_slab(heap, pool))) {
 		uint32_t count = slab->free ? take_free(slab, want, list) : carve(slab, want, list);
 		if (count) {
 			uint64_t bytes = (uint64_t)count * class_table[slab->class].size;
@@ -299,32 +352,60 @@ uint32_t pool_take(struct heap *heap, struct pool *pool, uint16_t tag, uint32_t 
 			heap->used_bytes += bytes;
 			if (slab->budgeted)
 				heap->owned_used_bytes += bytes;
-			if (slab_is_shared(slab))
+			if (slab_has_tags(slab))
 				tag_blocks(slab, tag, *list);
 			return count;
 		}
-		unlist(pool, slab);
-		enlist(pool, slab);
+		unlist(heap, pool, slab);
+		enlist(heap, pool, slab);
 	}
 	return 0;
+}
+
+void heap_shed_spares(struct heap *heap)
+{
+	for (unsigned c = CLASS_SINGLE; c < CLASSES && heap->spare_bytes; c++)
+		if (heap->shared[c].empty)
+			pool_shed(heap, &heap->shared[c]);
 }
 
 enum range_refusal pool_grow(struct heap *heap, struct pool *pool)
 {
 	const struct class *class = &class_table[pool->class];
 	enum range_refusal why;
+	if (heap->spare_bytes >= (uint64_t) class->granules << GRANULE_SHIFT)
+		heap_shed_spares(heap);
 	struct slab *slab = range_take(class->granules, &why);
 	if (!slab)
 		return why;
 	slab->class = pool->class;
-	slab->tags = pool->shared ? meta_take(class->capacity * sizeof(uint16_t)) : &slab->tag;
+	bool has_tags = pool->shared && !class_is_single(pool->class);
+	slab->tags = has_tags ? meta_take(class->capacity * sizeof(uint16_t)) : &slab->tag;
 	if (!slab->tags) {
 		range_give(slab);
 		return RANGE_NO_MEMORY;
 	}
-	slab->inverse = pool->shared ? class->inverse : 0;
+	slab->inverse = has_tags ? class->inverse : 0;
 	pool_attach(heap, pool, slab);
 	return RANGE_OK;
+}
+
+bool pool_resize(struct heap *heap, struct slab *slab, unsigned class, uint16_t tag)
+{
+	unsigned granules = class_table[class].granules, before = slab->granules, was = slab->class;
+	if (slab_is_owned(slab) || slab_state(slab) != SLAB_FULL)
+		return false;
+	pool_detach(heap, &heap->shared[was], slab);
+	if (granules > before && !range_extend(slab, granules)) {
+		pool_attach(heap, &heap->shared[was], slab);
+		return false;
+	}
+	if (granules < before)
+		range_cut(slab, granules);
+	slab->class = (uint8_t) class;
+	slab->tag = tag;
+	pool_attach(heap, &heap->shared[class], slab);
+	return true;
 }
 
 static void pool_init(struct pool *pool, uint16_t index, unsigned class, bool shared)
@@ -367,7 +448,8 @@ struct pool *pool_open(struct heap *heap, uint16_t tag, unsigned class)
 	return pool;
 }
 
-static bool slab_share(struct heap *heap, struct pool *pool, struct slab *slab)
+/* Tags for the blocks of a slab that was of one tag; a single block has its slab's. */
+static bool tags_make(struct slab *slab)
 {
 	uint32_t capacity = class_table[slab->class].capacity;
 	uint16_t *tags = meta_take(capacity * sizeof(uint16_t));
@@ -375,9 +457,16 @@ static bool slab_share(struct heap *heap, struct pool *pool, struct slab *slab)
 		return false;
 	for (uint32_t i = 0; i < capacity; i++)
 		tags[i] = slab->tag;
-	pool_detach(heap, pool, slab);
 	__atomic_store_n(&slab->inverse, class_table[slab->class].inverse, __ATOMIC_RELAXED);
 	__atomic_store_n(&slab->tags, tags, __ATOMIC_RELEASE); /* partner: slab_tag */
+	return true;
+}
+
+static bool slab_share(struct heap *heap, struct pool *pool, struct slab *slab)
+{
+	if (!class_is_single(slab->class) && !tags_make(slab))
+		return false;
+	pool_detach(heap, pool, slab);
 	pool_attach(heap, &heap->shared[slab->class], slab);
 	return true;
 }
@@ -409,8 +498,8 @@ void pool_shed(struct heap *heap, struct pool *pool)
 {
 	if (pool->current != SLAB_NIL) {
 		struct slab *slab = &range.slabs[pool->current];
-		unlist(pool, slab);
-		enlist(pool, slab);
+		unlist(heap, pool, slab);
+		enlist(heap, pool, slab);
 	}
 	for (uint32_t i = pool->partly, next; i != SLAB_NIL && pool->empty; i = next) {
 		next = range.slabs[i].next;

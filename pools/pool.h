@@ -48,6 +48,13 @@ bool pool_share(struct heap *heap, struct pool *pool);
 /* Gives back every slab that has no used block. */
 void pool_shed(struct heap *heap, struct pool *pool);
 
+/* Gives back the empty slabs of a single block. */
+void heap_shed_spares(struct heap *heap);
+
+/* Makes the only block of a full slab one of another such class, where it lies, for the tag; the caller keeps the caches'
+ * books. false: what lies behind it is not free, or the cap. */
+bool pool_resize(struct heap *heap, struct slab *slab, unsigned class, uint16_t tag);
+
 /* The pool's list surgery, for heap_claim. */
 void pool_detach(struct heap *heap, struct pool *pool, struct slab *slab);
 void pool_attach(struct heap *heap, struct pool *pool, struct slab *slab);

@@ -9,8 +9,9 @@
  *
  * Purging happens outside the lock: the run is taken off the free map, purged, and put back as clean.
  *
- * Taking is first fit by address. A hint per run length remembers below which word no such run exists; every free
- * lowers the hints, so a search never misses a run, and a stretch of full words is crossed once, not every time.
+ * Taking is first fit by address. A hint for each of some lengths remembers below which word no run of at least that
+ * length exists; every free lowers the hints, so a search never misses a run, and a stretch of full words is crossed
+ * once, not every time. Lengths without a hint of their own start at that of the next shorter one.
  */
 #include "range.h"
 
@@ -25,7 +26,9 @@ struct range range;
 enum {
 	WORD_BITS = 64,
 	RUN_MAX = CLASS_SLAB_GRANULES_MAX,
-	STEP_MIN = 64, /* granules made accessible at a time: 1 MiB, whose records are one page */
+	HINTS_EXACT = 16,       /* lengths up to that have a hint each, above them eight to a doubling have */
+	HINTS = 16 + 8 * 4 + 1, /* from 1; up to RUN_MAX */
+	STEP_MIN = 64,          /* granules made accessible at a time: 1 MiB, whose records are one page */
 	RECORDS_STEP = (64 << 10) / sizeof(struct slab),
 	STEP_MAX = 16 * 64,          /* 16 MiB: under mlockall(MCL_FUTURE) a step is resident at once */
 	PURGE_RUN_MAX = 512,         /* granules taken off the free map at a time: 8 MiB */
@@ -43,8 +46,8 @@ static struct {
 	uint32_t used_max;    /* cap */
 	uint32_t used_peak;
 	uint32_t dirty_count;
-	uint32_t purging;           /* runs that are off all maps while the kernel purges them */
-	uint32_t hint[RUN_MAX + 1]; /* no free run of that length starts in a word below */
+	uint32_t purging;     /* runs that are off all maps while the kernel purges them */
+	uint32_t hint[HINTS]; /* no free run of the hint's length starts in a word below */
 	int64_t decay_ms;
 	uint64_t tick_at;    /* ms */
 	uint64_t refused_at; /* ms; 0: the kernel's last word was yes */
@@ -57,20 +60,45 @@ static bool bit_test(const uint64_t *map, uint32_t i)
 	return map[i / WORD_BITS] >> (i % WORD_BITS) & 1;
 }
 
+/* The part of [first, end) that lies in first's word: its bits there, and how many. */
+static uint64_t bits_here(uint32_t first, uint32_t end, uint32_t *count)
+{
+	uint32_t at = first % WORD_BITS, left = end - first;
+	*count = left < WORD_BITS - at ? left : WORD_BITS - at;
+	return ~UINT64_C(0) >> (WORD_BITS - *count) << at;
+}
+
 static void bits_set(uint64_t *map, uint32_t first, uint32_t count, bool value)
 {
-	for (uint32_t i = first; i < first + count; i++) {
-		uint64_t bit = UINT64_C(1) << (i % WORD_BITS);
-		map[i / WORD_BITS] = value ? map[i / WORD_BITS] | bit : map[i / WORD_BITS] & ~bit;
+	for (uint32_t i = first, here; i < first + count; i += here) {
+		uint64_t bits = bits_here(i, first + count, &here);
+		map[i / WORD_BITS] = value ? map[i / WORD_BITS] | bits : map[i / WORD_BITS] & ~bits;
 	}
 }
 
 static uint32_t bits_count(const uint64_t *map, uint32_t first, uint32_t count)
 {
 	uint32_t n = 0;
-	for (uint32_t i = first; i < first + count; i++)
-		n += bit_test(map, i);
+	for (uint32_t i = first, here; i < first + count; i += here)
+		n += (uint32_t)__builtin_popcountll(map[i / WORD_BITS] & bits_here(i, first + count, &here));
 	return n;
+}
+
+/* The hint of the greatest length that is at most `granules`. */
+static unsigned hint_of(unsigned granules)
+{
+	if (granules <= HINTS_EXACT)
+		return granules;
+	unsigned doubling = 31u - (unsigned)__builtin_clz(granules); /* 2^doubling <= granules */
+	return HINTS_EXACT + (doubling - 4) * 8 + (granules >> (doubling - 3) & 7);
+}
+
+static unsigned hint_length(unsigned hint)
+{
+	if (hint <= HINTS_EXACT)
+		return hint;
+	unsigned above = hint - HINTS_EXACT;
+	return (8 + above % 8) << (above / 8 + 1);
 }
 
 /* 64 GiB, else 16, else 4; and never more than a quarter of what RLIMIT_AS leaves the program. */
@@ -154,8 +182,18 @@ static bool records_reach_locked(uint32_t granules)
 	return true;
 }
 
+/* Free granules at the end of what is accessible, up to RUN_MAX: a run may begin there. */
+static uint32_t tail_locked(void)
+{
+	uint32_t n = 0;
+	while (n < RUN_MAX && n < state.top && bit_test(state.free, state.top - 1 - n))
+		n++;
+	return n;
+}
+
 static enum range_refusal grow_locked(uint32_t granules)
 {
+	granules -= tail_locked();
 	uint32_t step = state.top / 8 & ~(uint32_t)(STEP_MIN - 1);
 	step = step < STEP_MIN ? STEP_MIN : step > STEP_MAX ? STEP_MAX : step;
 	if (step < granules)
@@ -175,42 +213,54 @@ static enum range_refusal grow_locked(uint32_t granules)
 	return RANGE_OK;
 }
 
+/* Goes on with a free run of *length granules that ends before the word. Where it has become `granules` long: one more
+ * than the bit of its last granule; 0 otherwise, and *length is what goes on behind the word. */
+static uint32_t find_in_word(uint64_t word, uint32_t granules, uint32_t *length)
+{
+	for (uint32_t b = 0; b < WORD_BITS;) {
+		uint64_t rest = word >> b;
+		if (!(rest & 1)) {
+			*length = 0;
+			if (!rest)
+				return 0;
+			b += (uint32_t)__builtin_ctzll(rest);
+			rest = word >> b;
+		}
+		uint32_t ones = ~rest ? (uint32_t)__builtin_ctzll(~rest) : WORD_BITS;
+		if (*length + ones >= granules)
+			return b + granules - *length;
+		*length += ones;
+		b += ones;
+	}
+	return 0;
+}
+
 /* First free run of `granules` at or after the hint; state.top when there is none. */
 static uint32_t find_locked(unsigned granules)
 {
-	uint32_t words = state.top / WORD_BITS, length = 0;
-	for (uint32_t w = state.hint[granules]; w < words; w++) {
-		uint64_t word = state.free[w];
-		if (word == 0) {
-			length = 0;
-			continue;
-		}
-		if (granules == 1) {
-			state.hint[1] = w;
-			return w * WORD_BITS + (uint32_t)__builtin_ctzll(word);
-		}
-		for (uint32_t b = 0; b < WORD_BITS; b++) {
-			length = word >> b & 1 ? length + 1 : 0;
-			if (length == granules) {
-				uint32_t first = w * WORD_BITS + b + 1 - granules;
-				state.hint[granules] = first / WORD_BITS;
-				return first;
-			}
-		}
+	uint32_t words = state.top / WORD_BITS, length = 0, first = state.top;
+	unsigned hint = hint_of(granules);
+	for (uint32_t w = state.hint[hint]; w < words && first == state.top; w++) {
+		uint32_t end = find_in_word(state.free[w], granules, &length);
+		if (end)
+			first = w * WORD_BITS + end - granules;
 	}
-	/* A run may begin in the last word and end in words yet to come. */
-	state.hint[granules] = words ? words - 1 : 0;
-	return state.top;
+	/* A run may begin before the end of what is accessible and end in words yet to come. */
+	uint32_t last = state.top > granules ? state.top - granules : 0;
+	if (hint_length(hint) == granules)
+		state.hint[hint] = (first < last ? first : last) / WORD_BITS;
+	return first;
 }
 
 static void free_locked(uint32_t first, uint32_t count)
 {
 	bits_set(state.free, first, count, true);
-	/* A run that ends here may begin up to RUN_MAX granules earlier. */
-	uint32_t word = first / WORD_BITS ? (first - RUN_MAX) / WORD_BITS : 0;
-	for (unsigned n = 1; n <= RUN_MAX; n++)
-		if (state.hint[n] > word)
-			state.hint[n] = word;
+	/* A run that ends here and was not long enough before begins less than its length earlier. */
+	for (unsigned hint = 1; hint < HINTS; hint++) {
+		uint32_t length = hint_length(hint), word = first > length ? (first - length) / WORD_BITS : 0;
+		if (state.hint[hint] > word)
+			state.hint[hint] = word;
+	}
 }
 
 /* Takes one aged (or, at `all`, dirty) run off the free map to be purged; 0 when there is none. */
@@ -297,20 +347,53 @@ static void record_clear(struct slab *slab)
 	slab->free = NULL;
 	slab->tag = slab->pool = slab->carved = 0;
 	slab->class = slab->granules = slab->charged = 0;
-	slab->budgeted = slab->zeroed = false;
+	slab->budgeted = slab->zeroed = slab->roomy = false;
+}
+
+/* The records behind the run's present end, up to its new one, as far as a slab of several blocks may reach. */
+static void rest_make(struct slab *slab, unsigned granules)
+{
+	for (unsigned i = slab->granules; i < granules && i < SLAB_REST_MAX; i++) {
+		slab[i].granules = (uint16_t)i;
+		slab_state_set(&slab[i], SLAB_REST);
+	}
+	slab->granules = (uint16_t)granules;
 }
 
 static struct slab *slab_make(uint32_t first, unsigned granules, bool zeroed)
 {
 	struct slab *slab = &range.slabs[first];
 	slab->zeroed = zeroed;
-	slab->granules = (uint8_t)granules;
 	slab_state_set(slab, SLAB_CURRENT);
-	for (unsigned i = 1; i < granules; i++) {
-		slab_state_set(&slab[i], SLAB_REST);
-		slab[i].granules = (uint8_t)i;
-	}
+	slab->granules = 1;
+	rest_make(slab, granules);
 	return slab;
+}
+
+/* Takes free granules off the maps. Returns how many of them were dirty. */
+static uint32_t take_locked(uint32_t first, uint32_t count)
+{
+	uint32_t dirty = bits_count(state.dirty, first, count);
+	bits_set(state.free, first, count, false);
+	bits_set(state.dirty, first, count, false);
+	bits_set(state.aged, first, count, false);
+	state.dirty_count -= dirty;
+	state.used += count;
+	if (state.used > state.used_peak)
+		state.used_peak = state.used;
+	return dirty;
+}
+
+/* Gives back the granules of the slab from the one at `from` on. */
+static void give_locked(struct slab *slab, uint32_t from)
+{
+	uint32_t first = slab_index(slab) + from, count = slab->granules - from;
+	for (uint32_t i = from; i < from + count && i < SLAB_REST_MAX; i++)
+		record_clear(&slab[i]);
+	bits_set(state.dirty, first, count, true);
+	state.dirty_count += count;
+	state.used -= count;
+	free_locked(first, count);
 }
 
 struct slab *range_take(unsigned granules, enum range_refusal *why)
@@ -324,15 +407,8 @@ struct slab *range_take(unsigned granules, enum range_refusal *why)
 	if (!*why && first == state.top && (*why = grow_locked(granules)) == RANGE_OK)
 		first = find_locked(granules);
 	if (!*why) {
-		bits_set(state.free, first, granules, false);
-		uint32_t dirty = bits_count(state.dirty, first, granules);
-		state.dirty_count -= dirty;
-		bits_set(state.dirty, first, granules, false);
-		bits_set(state.aged, first, granules, false);
-		state.used += granules;
-		if (state.used > state.used_peak)
-			state.used_peak = state.used;
-		slab = slab_make(first, granules, dirty == 0);
+		bool zeroed = take_locked(first, granules) == 0;
+		slab = slab_make(first, granules, zeroed);
 	}
 	bool due = tick_locked();
 	lock_drop(&state.lock);
@@ -343,14 +419,35 @@ struct slab *range_take(unsigned granules, enum range_refusal *why)
 
 void range_give(struct slab *slab)
 {
-	uint32_t first = slab_index(slab), count = slab->granules;
 	lock_take(&state.lock);
-	for (uint32_t i = 0; i < count; i++)
-		record_clear(&slab[i]);
-	bits_set(state.dirty, first, count, true);
-	state.dirty_count += count;
-	state.used -= count;
-	free_locked(first, count);
+	give_locked(slab, 0);
+	bool due = tick_locked();
+	lock_drop(&state.lock);
+	if (due)
+		purge(state.decay_ms == 0, PURGE_CALL_BYTES);
+}
+
+bool range_extend(struct slab *slab, unsigned granules)
+{
+	uint32_t end = slab_index(slab) + slab->granules, more = granules - slab->granules;
+	lock_take(&state.lock);
+	bool free = state.used + more <= state.used_max;
+	if (free && end + more > state.top) /* to the end of what is accessible, and on */
+		free = end + tail_locked() == state.top && grow_locked(more) == RANGE_OK;
+	free = free && bits_count(state.free, end, more) == more;
+	if (free) {
+		take_locked(end, more);
+		rest_make(slab, granules);
+	}
+	lock_drop(&state.lock);
+	return free;
+}
+
+void range_cut(struct slab *slab, unsigned granules)
+{
+	lock_take(&state.lock);
+	give_locked(slab, granules);
+	slab->granules = (uint16_t)granules;
 	bool due = tick_locked();
 	lock_drop(&state.lock);
 	if (due)
@@ -421,12 +518,16 @@ void range_fork_parent(void)
 /* A run that another thread was having purged is on no map here, and that thread is not here either. */
 void range_fork_child(void)
 {
-	for (uint32_t i = 0; state.purging && i < state.top; i++)
-		if (slab_state(&range.slabs[i]) == SLAB_NONE && !bit_test(state.free, i)) {
+	for (uint32_t i = 0, count; state.purging && i < state.top; i += count) {
+		count = 1;
+		if (slab_state(&range.slabs[i]) != SLAB_NONE) {
+			count = range.slabs[i].granules;
+		} else if (!bit_test(state.free, i)) {
 			bits_set(state.dirty, i, 1, true);
 			state.dirty_count++;
 			free_locked(i, 1);
 		}
+	}
 	state.purging = 0;
 	lock_reset(&state.lock);
 }

@@ -31,7 +31,8 @@ void range_limit(size_t active_max);
 void range_decay_set(int64_t decay_ms);
 int64_t range_decay(void);
 
-/* A run for a slab, nothing in its record but `granules`, the records behind it set to SLAB_REST. NULL: see *why. */
+/* A run for a slab, nothing in its record but `granules`, the records behind it, as far as SLAB_REST_MAX, set to
+ * SLAB_REST. NULL: see *why. */
 struct slab *range_take(unsigned granules, enum range_refusal *why);
 
 /* Gives a run back. Nobody may hold a block of it. */
@@ -39,6 +40,11 @@ void range_give(struct slab *slab);
 
 /* Gives the memory of a slab in use back to the kernel; the caller has it for himself, and its blocks' bytes are gone. */
 void range_purge(const struct slab *slab);
+/* Makes a run longer where it lies; the bytes behind its old end are anything. false: something is there, or the cap. */
+bool range_extend(struct slab *slab, unsigned granules);
+
+/* Makes a run shorter: what lies behind goes back. */
+void range_cut(struct slab *slab, unsigned granules);
 
 /* Purges all dirty free granules now. Returns bytes purged. */
 size_t range_trim(void);

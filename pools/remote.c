@@ -368,9 +368,9 @@ static void count_home(struct heap *heap, uint16_t tag, uint32_t count)
 static void drain_whole(struct heap *heap, struct slab *slab)
 {
 	uint32_t capacity = class_table[slab->class].capacity;
-	for (uint32_t i = 0; slab_is_shared(slab) && i < capacity; i++)
+	for (uint32_t i = 0; slab_has_tags(slab) && i < capacity; i++)
 		count_home(heap, slab->tags[i], 1);
-	if (!slab_is_shared(slab))
+	if (!slab_has_tags(slab))
 		count_home(heap, slab->tag, capacity);
 	pool_renew(heap, slab);
 }

@@ -2,7 +2,8 @@
  *
  * A slab is a run of granules cut into blocks of one class. Its record lies out of line, in the array `range.slabs`,
  * one record a granule, so "which slab is this block in?" is a subtract, a shift and an add. The record of a run's
- * first granule is the slab; the records behind it say SLAB_REST and how far back the slab is.
+ * first granule is the slab; the records behind it say SLAB_REST and how far back the slab is, as far as a slab of
+ * several blocks can reach (SLAB_REST_MAX); those behind are as empty as a free granule's.
  *
  *   range.base ───► | granule | granule | granule | ...        blocks, and nothing else
  *   range.slabs ──► [ record  ][ record ][ record ] ...        64 bytes each
@@ -28,12 +29,14 @@
 #include <stdint.h>
 
 enum slab_state {
-	SLAB_NONE,    /* granule not in a slab */
+	SLAB_NONE,    /* granule not in a slab, or far behind a long one's first */
 	SLAB_REST,    /* a granule behind a slab's first one */
 	SLAB_CURRENT, /* its pool takes blocks from it */
 	SLAB_PARTLY,  /* has free blocks, waits in its pool's list */
 	SLAB_FULL     /* every block is used */
 };
+
+enum { SLAB_REST_MAX = CLASS_SHARED_GRANULES_MAX };
 
 #define SLAB_NIL UINT32_MAX /* no slab, in a list by index */
 
@@ -41,22 +44,23 @@ enum slab_state {
 
 struct slab {
 	_Atomic uintptr_t owner; /* struct heap *; 0 when free */
-	uint16_t *tags;          /* shared slabs: whose each block is, by block index; an owned slab's is &tag */
-	uint16_t tag;            /* owned slabs: whose all blocks are */
+	uint16_t *tags;          /* shared slabs of several blocks: whose each is, by block index; else &tag */
+	uint16_t tag;            /* whose all blocks are, of a slab that is owned or has a single one */
 	uint16_t pool;           /* index in the heap's pools */
+	uint16_t granules;       /* length of the run; for SLAB_REST: granules back to the slab */
 	uint8_t class;
 	_Atomic uint8_t state;         /* enum slab_state; other threads read it to tell SLAB_REST from the others */
-	uint8_t granules;              /* length of the run; for SLAB_REST: granules back to the slab */
-	uint8_t charged;               /* granules of the process's allowance it holds (see shim/budget.h) */
 	void *free;                    /* blocks handed back, linked by their first word */
 	_Atomic uint64_t remote;       /* count << 32 | (offset of the first block / 16 + 1), 0 when there is none */
 	uint32_t next, prev;           /* neighbours in the pool's list, as indices into range.slabs */
 	_Atomic uint32_t pending_next; /* next slab with remote frees for the same heap */
-	_Atomic uint16_t used;  /* blocks handed out; a thread that has just freed one here may still look (heap.c) */
-	uint16_t carved;        /* blocks ever handed out: the rest of the slab is untouched */
-	uint32_t inverse;       /* a block's tag is tags[offset * inverse >> 32]: the class's inverse, 0 in an owned slab */
-	bool zeroed;            /* what was never handed out reads as zeros: its granules are fresh from the kernel */
-	bool budgeted;          /* counts as owned in its heap's books: it is, or it was when it was filled */
+	_Atomic uint16_t used; /* blocks handed out; a thread that has just freed one here may still look (heap.c) */
+	uint16_t carved;       /* blocks ever handed out: the rest of the slab is untouched */
+	uint32_t inverse;  /* a block's tag is tags[offset * inverse >> 32]: the class's inverse, 0 with one tag for all */
+	uint8_t charged;   /* granules of the process's allowance it holds (see shim/budget.h) */
+	bool zeroed : 1;   /* what was never handed out reads as zeros: its granules are fresh from the kernel */
+	bool budgeted : 1; /* counts as owned in its heap's books: it is, or it was when it was filled */
+	bool roomy : 1;    /* its only block is longer than was asked for, to grow into */
 	_Atomic uint16_t moves; /* odd while it changes hands between heaps: owner and tags do not belong together */
 };
 
@@ -125,9 +129,15 @@ static inline uint32_t slab_block_index(const struct slab *slab, const void *blo
 }
 
 /* Do its blocks have tags of their own? */
-static inline bool slab_is_shared(const struct slab *slab)
+static inline bool slab_has_tags(const struct slab *slab)
 {
 	return __atomic_load_n(&slab->inverse, __ATOMIC_RELAXED) != 0;
+}
+
+/* Does a tag own the slab? The first pools of a heap are the shared ones. */
+static inline bool slab_is_owned(const struct slab *slab)
+{
+	return slab->pool >= CLASSES;
 }
 
 /* Whose a block of the slab is; any thread may ask. An owned slab may be getting tags meanwhile, from its own thread: all

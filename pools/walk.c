@@ -79,7 +79,7 @@ static const char *walk_state(const struct slab *slab)
 	bool full = slab_used(slab) == class_table[slab->class].capacity;
 	switch (slab_state(slab)) {
 	case SLAB_CURRENT:
-		return NULL;
+		return class_is_single(slab->class) ? "a slab of a single block is never current" : NULL;
 	case SLAB_PARTLY:
 		return full ? "a partly free slab has a free block" : NULL;
 	case SLAB_FULL:
@@ -172,15 +172,20 @@ static const char *walk_slab(uint32_t granule, struct walk *seen)
 	RULE(slab->granules == class->granules && (!slab->inverse || slab->inverse == class->inverse),
 	     "a slab is cut as its class says");
 	for (uint32_t i = 1; i < slab->granules; i++) {
-		RULE(slab_state(slab + i) == SLAB_REST && slab[i].granules == i, "a slab's rest points back at it");
+		if (i < SLAB_REST_MAX)
+			RULE(slab_state(slab + i) == SLAB_REST && slab[i].granules == i, "a slab's rest points back at it");
+		else
+			RULE(slab_state(slab + i) == SLAB_NONE, "far behind a slab's start the records are empty");
 		RULE(slab_owner(slab + i) == 0, "a slab's rest has no owner, so that frees look for its head");
 		RULE(!range_is_free(granule + i), "a slab's rest is not free");
 	}
 	struct heap *heap = slab_heap(slab);
 	RULE(heap, "a slab has an owner");
-	RULE(slab->tags && slab_is_shared(slab) == (slab->tags != &slab->tag), "shared slabs, and only they, have tags");
+	RULE(slab->tags && slab_has_tags(slab) == (slab->tags != &slab->tag), "shared slabs, and only they, have tags");
 	const struct pool *pool = pool_at(heap, slab->pool);
-	RULE(pool->open && pool->class == slab->class && pool->shared == slab_is_shared(slab), "a slab fits its pool");
+	RULE(pool->open && pool->class == slab->class, "a slab fits its pool");
+	RULE((pool->shared && !class_is_single(slab->class)) == slab_has_tags(slab), "a slab fits its pool");
+	RULE(pool->shared == !slab_is_owned(slab), "a slab fits its pool");
 	RULE(pool->shared || pool->tag == slab->tag, "an owned slab carries its pool's tag");
 	const char *wrong = walk_state(slab);
 	if (!wrong)
@@ -192,13 +197,15 @@ static const char *walk_slab(uint32_t granule, struct walk *seen)
 
 /* What a heap's books should say, by its slabs. */
 struct books {
-	uint64_t used_bytes, owned_bytes, owned_used_bytes;
+	uint64_t used_bytes, owned_bytes, owned_used_bytes, spare_bytes;
 };
 
 static void add_slab(const struct slab *slab, struct books *books)
 {
 	uint64_t used = (uint64_t)slab_used(slab) * class_table[slab->class].size;
 	books->used_bytes += used;
+	if (class_is_single(slab->class) && !used)
+		books->spare_bytes += (uint64_t)slab->granules << GRANULE_SHIFT;
 	if (slab->budgeted) {
 		books->owned_bytes += (uint64_t)slab->granules << GRANULE_SHIFT;
 		books->owned_used_bytes += used;
@@ -280,6 +287,7 @@ static const char *walk_heap(const struct heap *heap, struct walk *seen, uint64_
 	RULE(books.used_bytes == heap->used_bytes, "a heap's used bytes are its slabs' used blocks");
 	RULE(books.owned_bytes == heap->owned_bytes, "its owned bytes are the slabs that are or were owned");
 	RULE(books.owned_used_bytes == heap->owned_used_bytes, "its owned used bytes are their used blocks");
+	RULE(books.spare_bytes == heap->spare_bytes, "its spare bytes are the empty slabs of a single block");
 	seen->owned_bytes += books.owned_bytes;
 	return NULL;
 }
@@ -306,12 +314,15 @@ struct walk walk_pools(void)
 	struct walk seen = {0};
 	struct range_usage usage = range_usage();
 	uint64_t listed = 0;
+	uint32_t end = 0; /* of the slab seen last */
 	for (uint32_t i = 0; i < usage.granules && !seen.wrong; seen.granule = i++) {
 		enum slab_state state = slab_state(&range.slabs[i]);
-		if (state == SLAB_NONE ? !range_is_free(i) : range_is_free(i))
+		if (state == SLAB_NONE && i >= end ? !range_is_free(i) : range_is_free(i))
 			seen.wrong = "a granule is free or in a slab";
-		else if (state != SLAB_NONE && state != SLAB_REST)
+		else if (state != SLAB_NONE && state != SLAB_REST) {
 			seen.wrong = walk_slab(i, &seen);
+			end = i + range.slabs[i].granules;
+		}
 	}
 	for (const struct heap *heap = heap_first(); heap && !seen.wrong; heap = heap->next)
 		if (atomic_load(&heap->state) != HEAP_LOST)

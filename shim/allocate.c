@@ -16,7 +16,7 @@
 #include <errno.h>
 #include <unistd.h>
 
-enum { PAGE = 4096 };
+enum { PAGE = 4096, LARGE_GROWTH = 16 << 10 /* a block that grows beyond it is large: copying it costs */ };
 
 static void *refuse(void)
 {
@@ -47,41 +47,59 @@ static void *from_pools(size_t size, unsigned class, uintptr_t pc, enum ledger_r
 	return route_refill(thread, pc, class, size, why);
 }
 
-static void *allocate_missed(size_t size, uintptr_t pc)
+/* Is the block, its slab's only one, still as the kernel gave it but for the link in its first word? Asked once, when it
+ * comes from the pools: from now on it is the program's, and a cache only gets it dirty. */
+static bool is_untouched(void *block)
+{
+	struct slab *slab = slab_of(block);
+	bool untouched = slab->zeroed && class_is_single(slab->class);
+	slab->zeroed = false;
+	return untouched;
+}
+
+/* A block when the cache that its key hashes to had none: `class` is of at least `size` bytes, CLASSES when there is
+ * none. */
+static __attribute__((noinline)) void *allocate_missed(size_t size, unsigned class, bool zero, uintptr_t pc)
 {
 	enum ledger_reason why = REASON_LARGE;
-	struct cache *cache = size <= CLASS_SIZE_MAX ? route_cache(thread_self, pc, class_of(size)) : NULL;
-	void *ready = cache ? cache_take(cache, size) : NULL; /* its key was not at home */
-	if (ready)
-		return ready;
-	if (!process_start())
-		return process_is_inert() ? inert_malloc(size) : early_block(size);
-	if (size <= CLASS_SIZE_MAX) {
-		void *block = from_pools(size, class_of(size), pc, &why);
-		if (block)
-			return block;
+	struct cache *cache = class < CLASSES ? route_cache(thread_self, pc, class) : NULL;
+	void *block = cache ? cache_take(cache, size) : NULL; /* its key was not at home */
+	if (block)
+		return zero ? memset(block, 0, size) : block;
+	if (!process_start()) {
+		block = process_is_inert() ? inert_malloc(size) : early_block(size);
+		return zero && block ? memset(block, 0, size) : block;
 	}
-	void *block = fallback_take(size, 0, false, pc, why);
+	block = class < CLASSES ? from_pools(size, class, pc, &why) : NULL;
+	if (block) {
+		bool untouched = is_untouched(block);
+		return zero ? memset(block, 0, untouched ? sizeof(void *) : size) : block;
+	}
+	block = fallback_take(size, 0, zero, pc, why);
 	return block ? block : refuse();
 }
 
-/* Is the block, its slab's only one, still as the kernel gave it but for the link in its first word? Asked once: from now
- * on it is the program's. */
-static bool is_untouched(void *block)
+static unsigned class_or_none(size_t size)
 {
-	struct slab *slab = range_holds(block) ? slab_of(block) : NULL;
-	bool untouched = slab && slab->zeroed && class_table[slab->class].capacity == 1;
-	if (slab)
-		slab->zeroed = false;
-	return untouched;
+	return size <= CLASS_SIZE_MAX ? class_of(size) : CLASSES;
+}
+
+/* A block of more bytes than the class needs, if need be. */
+static inline void *allocate_class(size_t size, unsigned class, bool zero, uintptr_t pc)
+{
+	void *block = class < CLASSES ? thread_take(thread_self, pc, class, size) : NULL;
+	if (block)
+		return zero ? memset(block, 0, size) : block;
+	return allocate_missed(size, class, zero, pc);
 }
 
 void *allocate_slow(size_t size, uintptr_t pc)
 {
-	void *block = allocate_missed(size, pc);
-	if (block && size > CLASS_TABLE_MAX)
-		is_untouched(block); /* whatever it was */
-	return block;
+	if (size <= CLASS_TABLE_MAX || size > CLASS_SIZE_MAX)
+		return allocate_missed(size, class_or_none(size), false, pc);
+	unsigned class = class_of_large(size);
+	void *block = thread_take(thread_self, pc, class, size);
+	return __builtin_expect(block != NULL, 1) ? block : allocate_missed(size, class, false, pc);
 }
 
 void *allocate_aligned(size_t size, size_t align, uintptr_t pc)
@@ -96,8 +114,9 @@ void *allocate_aligned(size_t size, size_t align, uintptr_t pc)
 	unsigned class = align <= PAGE && size <= CLASS_SIZE_MAX ? class_of_aligned(size, align) : CLASSES;
 	if (class < CLASSES) {
 		void *block = thread_take(thread_self, pc, class, size);
-		if (!block)
-			block = from_pools(size, class, pc, &why);
+		if (block)
+			return block;
+		block = from_pools(size, class, pc, &why);
 		if (block) {
 			is_untouched(block);
 			return block;
@@ -109,16 +128,10 @@ void *allocate_aligned(size_t size, size_t align, uintptr_t pc)
 
 void *allocate_zeroed(size_t size, uintptr_t pc)
 {
-	if (size <= CLASS_TABLE_MAX) {
-		void *block = allocate(size, pc);
-		return block ? memset(block, 0, size) : NULL;
-	}
-	if (size <= CLASS_SIZE_MAX || !process_start()) {
-		void *block = allocate_missed(size, pc);
-		return block ? memset(block, 0, is_untouched(block) ? sizeof(void *) : size) : NULL;
-	}
-	void *block = fallback_take(size, 0, true, pc, REASON_LARGE);
-	return block ? block : refuse();
+	if (size > CLASS_SHARED_MAX)
+		return allocate_class(size, class_or_none(size), true, pc);
+	void *block = allocate(size, pc);
+	return block ? memset(block, 0, size) : NULL;
 }
 
 static void release_outside(void *block)
@@ -164,16 +177,21 @@ static uintptr_t birth_pc(const struct slab *slab, const void *block)
 	return pc ? pc : PC_OTHER;
 }
 
+static inline void count_in_place(struct route *route, size_t size)
+{
+	route->realloc_allocs++;
+	route->realloc_space += size;
+}
+
 static void count_realloc(uintptr_t pc, unsigned class, size_t size, bool in_place)
 {
 	struct thread *thread = thread_get();
 	struct route *route = thread ? route_of(thread, pc, class) : NULL;
 	if (route) {
-		route->reallocs++;
-		if (in_place) {
-			route->realloc_allocs++;
-			route->realloc_space += size;
-		}
+		if (in_place)
+			count_in_place(route, size);
+		else
+			route->reallocs++;
 		return;
 	}
 	struct site_fallback *on = site_fallback(site_of(pc)); /* too late in the thread's life for a route */
@@ -191,12 +209,57 @@ static bool fits_in_place(size_t size, size_t usable)
 	return size <= usable && usable - size <= usable / 4;
 }
 
-static void *move(void *block, size_t usable, size_t size, uintptr_t pc)
+/* The class a block moves to or becomes. One that grew in a small step, or is large, will grow again: it gets room. What a
+ * large block does not use of its own is not touched, so its room costs addresses. */
+static unsigned class_to_grow(size_t size, size_t usable)
 {
-	void *fresh = allocate(size, pc);
+	if (size > CLASS_SIZE_MAX)
+		return CLASSES;
+	if (size > usable && size >= LARGE_GROWTH)
+		return class_of(size < CLASS_SIZE_MAX / 2 ? 2 * size : CLASS_SIZE_MAX);
+	if (size > usable && size - usable <= usable / 8) {
+		unsigned class = class_of(usable + usable / 4);
+		if (fits_in_place(size, class_table[class].size))
+			return class;
+	}
+	return class_of(size);
+}
+
+static bool is_roomy(unsigned class, size_t size)
+{
+	return class_is_single(class) && class_table[class].size - size > class_table[class].size / 4;
+}
+
+/* A block with room has more than a quarter to spare; one that then shrinks again, to less than three eighths, loses it. */
+static bool slab_fits(const struct slab *slab, size_t size)
+{
+	size_t usable = class_table[slab->class].size;
+	return fits_in_place(size, usable) || (slab->roomy && size <= usable && size >= usable / 8 * 3);
+}
+
+static void *move(void *block, size_t usable, size_t size, unsigned class, uintptr_t pc)
+{
+	void *fresh = allocate_class(size, class, false, pc);
+	if (fresh && range_holds(fresh) && class < CLASSES)
+		slab_of(fresh)->roomy = is_roomy(class, size);
 	if (fresh)
 		memcpy(fresh, block, size < usable ? size : usable);
 	return fresh;
+}
+
+/* A block that is its slab's only one grows into what is free behind it, and gives back what it no longer needs. */
+static bool resize_in_place(struct thread *thread, struct slab *slab, size_t size, unsigned class)
+{
+	if (!class_is_single(slab->class) || size <= CLASS_SHARED_MAX || size > CLASS_SIZE_MAX)
+		return false;
+	unsigned least = class_of(size);
+	if (route_resize(thread, slab, class, size))
+		slab->roomy = is_roomy(class, size);
+	else if (least != class && route_resize(thread, slab, least, size))
+		slab->roomy = false;
+	else
+		return false;
+	return true;
 }
 
 /* A block of the calling thread's own heap: its cache knows its birth, its route takes the count. */
@@ -205,13 +268,14 @@ static void *reallocate_own(struct thread *thread, struct slab *slab, void *bloc
 	uint16_t tag = slab_tag(slab, block);
 	struct route *route = route_at(thread, tag);
 	size_t usable = class_table[slab->class].size;
-	if (fits_in_place(size, usable)) {
-		route->reallocs++;
-		route->realloc_allocs++;
-		route->realloc_space += size;
+	if (slab_fits(slab, size)) {
+		count_in_place(route, size);
 		return block;
 	}
-	void *fresh = move(block, usable, size, key_pc(thread->heap.caches[tag].key));
+	unsigned class = class_to_grow(size, usable);
+	if (resize_in_place(thread, slab, size, class))
+		return block;
+	void *fresh = move(block, usable, size, class, key_pc(thread->heap.caches[tag].key));
 	if (!fresh)
 		return NULL;
 	route->reallocs++; /* on the route it leaves: the site is the same */
@@ -219,19 +283,25 @@ static void *reallocate_own(struct thread *thread, struct slab *slab, void *bloc
 	return fresh;
 }
 
-static void *reallocate_pooled(void *block, size_t size)
+static __attribute__((noinline)) void *reallocate_pooled(void *block, size_t size)
 {
 	struct thread *thread = thread_self;
 	struct slab *slab = slab_of(block);
 	uintptr_t owner = slab_owner(slab);
+	if (size == 0) {
+		release(block);
+		return NULL;
+	}
+	if (size > PTRDIFF_MAX)
+		return refuse();
 	if (owner == 0)
 		die("realloc of a block that is not allocated", block);
 	if (owner == (uintptr_t)&thread->heap)
 		return reallocate_own(thread, slab, block, size);
 	unsigned class = slab->class;
 	uintptr_t pc = birth_pc(slab, block);
-	bool in_place = fits_in_place(size, class_table[class].size);
-	void *fresh = in_place ? block : move(block, class_table[class].size, size, pc);
+	bool in_place = slab_fits(slab, size);
+	void *fresh = in_place ? block : move(block, class_table[class].size, size, class_or_none(size), pc);
 	if (fresh)
 		count_realloc(pc, class, size, in_place);
 	if (fresh && !in_place)
@@ -248,7 +318,7 @@ static void *reallocate_fallback(void *block, size_t size)
 		return fresh ? fresh : refuse();
 	}
 	uintptr_t pc = fallback_pc(block);
-	void *fresh = move(block, usable, size, pc ? pc : PC_OTHER);
+	void *fresh = move(block, usable, size, class_or_none(size), pc ? pc : PC_OTHER);
 	if (!fresh)
 		return NULL;
 	fallback_count_realloc(block);
@@ -256,7 +326,7 @@ static void *reallocate_fallback(void *block, size_t size)
 	return fresh;
 }
 
-void *reallocate(void *block, size_t size, uintptr_t pc)
+static __attribute__((noinline)) void *reallocate_other(void *block, size_t size, uintptr_t pc)
 {
 	if (!block)
 		return allocate(size, pc);
@@ -268,14 +338,25 @@ void *reallocate(void *block, size_t size, uintptr_t pc)
 	}
 	if (size > PTRDIFF_MAX)
 		return refuse();
-	if (range_holds(block))
-		return reallocate_pooled(block, size);
 	if (early_holds(block)) {
 		void *fresh = allocate(size, pc);
 		size_t usable = early_usable(block);
 		return fresh ? memcpy(fresh, block, size < usable ? size : usable) : NULL;
 	}
 	return reallocate_fallback(block, size);
+}
+
+/* In place of the thread's own, which most are, without a call. */
+void *reallocate(void *block, size_t size, uintptr_t pc)
+{
+	if (!range_holds(block))
+		return reallocate_other(block, size, pc);
+	struct thread *thread = thread_self;
+	struct slab *slab = slab_of(block);
+	if (slab_owner(slab) != (uintptr_t)&thread->heap || !fits_in_place(size, class_table[slab->class].size))
+		return reallocate_pooled(block, size);
+	count_in_place(route_at(thread, slab_tag(slab, block)), size);
+	return block;
 }
 
 size_t usable_size(const void *block)

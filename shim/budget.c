@@ -8,6 +8,7 @@
 #include "pools/pool.h"
 
 static _Atomic int64_t allowance_left; /* granules */
+static _Atomic uint64_t large_taken;   /* bytes, by all threads */
 
 static void discharge(struct slab *slab)
 {
@@ -23,8 +24,8 @@ void budget_init(uint64_t allowance)
 
 static uint64_t live_bytes(const struct thread *thread)
 {
-	uint64_t used = thread->heap.used_bytes;
-	return used > thread->ready_max ? used - thread->ready_max : 0;
+	uint64_t used = thread->heap.used_bytes, ready = thread->ready_max + thread->ready_large_max;
+	return used > ready ? used - ready : 0;
 }
 
 bool budget_allows(const struct thread *thread, size_t bytes, uint8_t *charged)
@@ -48,4 +49,28 @@ bool budget_allows(const struct thread *thread, size_t bytes, uint8_t *charged)
 bool budget_allows_ready(const struct thread *thread, size_t bytes)
 {
 	return thread->ready_max + bytes <= live_bytes(thread) / 8 + BUDGET_READY_SLACK;
+}
+
+bool budget_take_large(struct thread *thread, size_t bytes)
+{
+	if (thread->ready_large_max + bytes > BUDGET_LARGE_THREAD)
+		return false;
+	if (atomic_fetch_add_explicit(&large_taken, bytes, memory_order_relaxed) + bytes > BUDGET_LARGE_PROCESS) {
+		atomic_fetch_sub_explicit(&large_taken, bytes, memory_order_relaxed);
+		return false;
+	}
+	thread->ready_large_max += bytes;
+	return true;
+}
+
+void budget_give_large(struct thread *thread, size_t bytes)
+{
+	atomic_fetch_sub_explicit(&large_taken, bytes, memory_order_relaxed);
+	thread->ready_large_max -= bytes;
+}
+
+/* Heaps of threads that are gone are never touched again, so what they held ready is lost, and not held against us. */
+void budget_fork_child(const struct thread *thread)
+{
+	atomic_store_explicit(&large_taken, thread ? thread->ready_large_max : 0, memory_order_relaxed);
 }

@@ -12,7 +12,7 @@
 
 #include "thread.h"
 
-enum { BUDGET_READY_SLACK = 512 << 10 };
+enum { BUDGET_READY_SLACK = 512 << 10, BUDGET_LARGE_THREAD = 4 << 20, BUDGET_LARGE_PROCESS = 32 << 20 };
 
 /* Bytes of the process's allowance. Before the first thread. */
 void budget_init(uint64_t allowance);
@@ -22,5 +22,13 @@ bool budget_allows(const struct thread *thread, size_t bytes, uint8_t *charged);
 
 /* May the thread's caches hold `bytes` more ready? All of them together are bounded by L/8 + BUDGET_READY_SLACK. */
 bool budget_allows_ready(const struct thread *thread, size_t bytes);
+
+/* May its caches of large classes hold `bytes` more? If so, they are taken: of BUDGET_LARGE_THREAD for each
+ * thread, and of BUDGET_LARGE_PROCESS for all of them. */
+bool budget_take_large(struct thread *thread, size_t bytes);
+void budget_give_large(struct thread *thread, size_t bytes);
+
+/* The child of a fork: only the calling thread's allowance is still taken, NULL: none is. */
+void budget_fork_child(const struct thread *thread);
 
 #endif

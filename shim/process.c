@@ -62,8 +62,10 @@ static void configure(void)
 	conf_parse(secure_getenv(SLUICE_CONF_ENV), complain);
 	sites_limit((uint32_t)conf.sites_max);
 	budget_init((uint64_t)conf.budget);
-	route_limits = (struct route_limits){
-		.own = conf.own, .owned_max = (uint32_t)conf.owned_max, .site_max = (uint64_t)conf.site_max};
+	route_limits = (struct route_limits){.own = conf.own,
+	                                     .owned_max = (uint32_t)conf.owned_max,
+	                                     .site_max = (uint64_t)conf.site_max,
+	                                     .decay_ms = conf.decay};
 	conf_read = environ != NULL;
 }
 

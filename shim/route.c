@@ -2,7 +2,9 @@
  *
  * How much a cache may hold follows use, as in TCMalloc's slow start: a refill doubles the batch, up to where it pays;
  * an overflow after a refill (blocks go back and forth) doubles what may lie ready; both within the budget. A cache that
- * nobody takes from is emptied and starts anew. When the thread has as many routes as it may have, further ones share one route per class, counted
+ * nobody takes from is emptied and starts anew. Large blocks are too many bytes for that: a cache keeps
+ * one only when its site has taken and freed it twice, within allowances of their own (budget.h), and only while it goes
+ * on so: sweep() looks by the clock, at refills. When the thread has as many routes as it may have, further ones share one route per class, counted
  * on site "other".
  */
 #include "route.h"
@@ -10,6 +12,7 @@
 #include "budget.h"
 #include "peak.h"
 #include "pools/meta.h"
+#include "pools/os.h"
 #include "pools/pool.h"
 #include "pools/walk.h"
 #include "process.h"
@@ -25,11 +28,16 @@ enum {
 	BATCH_BYTES_MAX = 4 << 10,
 	READY_MAX = 1024, /* what goes back and forth may be longer: a program's own batches */
 	READY_BYTES_MAX = 64 << 10,
+	LARGE = 4 << 10,                  /* classes above it have allowances of their own */
+	READY_SINGLE_BYTES_MAX = 4 << 20, /* of a single-block class, but always one block */
+	READY_LARGE_FEW = 4,              /* a list as short only gives back what is over */
+	CHURNED = 2,
+	SWEEP_REFILLS = 64,
 	RETRY_REFILLS = 64, /* after a refusal */
 	AGE_REFILLS = 4096
 };
 
-struct route_limits route_limits = {.own = true, .owned_max = 256};
+struct route_limits route_limits = {.own = true, .owned_max = 256, .decay_ms = 1000};
 
 static uint64_t index_entries(const struct thread *thread)
 {
@@ -143,13 +151,21 @@ void routes_rename(uint16_t site, uintptr_t pc)
 		}
 }
 
+static bool is_large(unsigned class)
+{
+	return class_table[class].size > LARGE;
+}
+
 /* Sets how many blocks the route's cache may hold. */
 static void set_ready_max(struct thread *thread, uint16_t tag, uint32_t blocks)
 {
 	struct route *route = route_at(thread, tag);
 	struct cache *cache = &thread->heap.caches[tag];
 	uint64_t size = class_table[route->class].size, before = route->ready_max * size, after = blocks * size;
-	thread->ready_max += after - before;
+	if (!is_large(route->class))
+		thread->ready_max += after - before;
+	else if (before > after)
+		budget_give_large(thread, before - after); /* more has been taken by the caller */
 	if (route->pool != POOL_NONE)
 		thread->ready_owned_max += after - before;
 	route->ready_max = blocks;
@@ -171,6 +187,10 @@ static void grow_batch(struct thread *thread, uint16_t tag)
 	struct cache *cache = &thread->heap.caches[tag];
 	uint32_t size = class_table[route_at(thread, tag)->class].size;
 	uint32_t batch = cache->batch ? 2u * cache->batch : 1;
+	if (is_large(route_at(thread, tag)->class)) {
+		cache->batch = 1;
+		return;
+	}
 	if (batch > 1 && (batch > BATCH_MAX || batch * size > BATCH_BYTES_MAX))
 		return;
 	allow_ready(thread, tag, 2 * batch);
@@ -183,6 +203,7 @@ static void empty_cache(struct thread *thread, uint16_t tag)
 	struct cache *cache = &thread->heap.caches[tag];
 	cache_shrink(&thread->heap, cache, 0);
 	cache->batch = 0;
+	route_at(thread, tag)->churned = 0;
 	set_ready_max(thread, tag, 0);
 }
 
@@ -202,11 +223,46 @@ static void more_room(struct thread *thread, uint16_t tag)
 	route->refilled = 0;
 }
 
+static void note_peak(struct thread *thread)
+{
+	int64_t live = (int64_t)thread->heap.used_bytes;
+	if (live - thread->live_noted >= PEAK_STEP_BYTES || thread->live_noted - live >= PEAK_STEP_BYTES) {
+		peak_note(live - thread->live_noted);
+		thread->live_noted = live;
+	}
+}
+
+/* Blocks that share a slab keep all of it when they lie ready, so there may be fewer. */
+static size_t ready_bytes_max(unsigned class)
+{
+	return class_is_single(class) ? READY_SINGLE_BYTES_MAX : READY_BYTES_MAX;
+}
+
+/* Of a large class: what is taken and freed again and again may stay, one block first. */
+static void overflow_large(struct thread *thread, uint16_t tag)
+{
+	struct route *route = route_at(thread, tag);
+	size_t size = class_table[route->class].size;
+	uint32_t more = route->ready_max ? route->ready_max : 1;
+	route->churned += route->churned < CHURNED && route->refilled;
+	if (route->refilled && route->churned == CHURNED && route_limits.decay_ms &&
+	    (more + route->ready_max == 1 || (more + route->ready_max) * size <= ready_bytes_max(route->class)) &&
+	    budget_take_large(thread, more * size))
+		set_ready_max(thread, tag, more + route->ready_max);
+	route->refilled = 0;
+	struct cache *cache = &thread->heap.caches[tag];
+	uint32_t keep = route->ready_max < READY_LARGE_FEW ? route->ready_max : route->ready_max / 2;
+	if (cache_cached(cache) > route->ready_max)
+		cache_shrink(&thread->heap, cache, keep);
+	note_peak(thread);
+}
+
 /* What others freed comes home in lots, and the cache is full. */
 static bool more_room_at_home(struct heap *heap, uint16_t tag)
 {
 	const struct cache *cache = &heap->caches[tag];
-	if (!route_at(thread_of(heap), tag)->refilled)
+	const struct route *route = route_at(thread_of(heap), tag);
+	if (!route->refilled || is_large(route->class))
 		return false;
 	more_room(thread_of(heap), tag);
 	return (int64_t)(cache->frees - cache->allocs) <= cache->room;
@@ -220,6 +276,10 @@ void routes_init(void)
 void route_overflow(struct thread *thread, struct cache *cache)
 {
 	uint16_t tag = (uint16_t)(cache - thread->heap.caches);
+	if (is_large(route_at(thread, tag)->class)) {
+		overflow_large(thread, tag);
+		return;
+	}
 	more_room(thread, tag);
 	thread->stocked[route_at(thread, tag)->class] = tag;
 	cache_shrink(&thread->heap, cache, route_at(thread, tag)->ready_max / 2);
@@ -254,12 +314,45 @@ static void pool_lost(struct heap *heap, uint16_t tag)
 	route_at(thread, tag)->retry_at = thread->refills + RETRY_REFILLS;
 }
 
+/* Large classes: caches nobody has taken from since the last time give theirs back, and the heap its spare ones. */
+static void sweep(struct thread *thread, bool all)
+{
+	for (uint32_t tag = 1; tag <= thread->heap.tags && thread->ready_large_max; tag++) {
+		struct route *route = route_at(thread, tag);
+		if (!is_large(route->class) || !route->ready_max)
+			continue;
+		uint32_t allocs = (uint32_t)thread->heap.caches[tag].allocs;
+		if (all || allocs == route->seen)
+			empty_cache(thread, (uint16_t)tag);
+		route->seen = allocs;
+	}
+	heap_shed_spares(&thread->heap);
+}
+
+void routes_trim(struct thread *thread)
+{
+	sweep(thread, true);
+}
+
+static void sweep_if_due(struct thread *thread)
+{
+	if (route_limits.decay_ms <= 0 || !(thread->ready_large_max || thread->heap.spare_bytes))
+		return;
+	uint64_t now = os_now_ms();
+	if (now - thread->swept_ms < (uint64_t)route_limits.decay_ms)
+		return;
+	thread->swept_ms = now;
+	sweep(thread, false);
+}
+
 /* Caches nobody has taken from since the last time are emptied, and pools that have gone cold give back slabs. */
 static void age(struct thread *thread)
 {
 	for (uint32_t tag = 1; tag <= thread->heap.tags; tag++) {
 		const struct cache *cache = &thread->heap.caches[tag];
 		struct route *route = route_at(thread, tag);
+		if (is_large(route->class))
+			continue;
 		if (route->ready_max && (uint32_t)cache->allocs == route->seen)
 			empty_cache(thread, (uint16_t)tag);
 		route->seen = (uint32_t)cache->allocs;
@@ -353,15 +446,6 @@ static uint32_t take_shared(struct thread *thread, uint16_t tag, uint32_t want, 
 	return 0;
 }
 
-static void note_peak(struct thread *thread)
-{
-	int64_t live = (int64_t)thread->heap.used_bytes;
-	if (live - thread->live_noted >= PEAK_STEP_BYTES || thread->live_noted - live >= PEAK_STEP_BYTES) {
-		peak_note(live - thread->live_noted);
-		thread->live_noted = live;
-	}
-}
-
 /* How many of `want` blocks the site's cap leaves. Only asked where there is a cap, so it may look at every class. */
 static uint32_t within_site_max(const struct thread *thread, uint16_t tag, uint32_t want)
 {
@@ -374,6 +458,30 @@ static uint32_t within_site_max(const struct thread *thread, uint16_t tag, uint3
 	}
 	uint64_t left = held < route_limits.site_max ? (route_limits.site_max - held) / size : 0;
 	return left < want ? (uint32_t)left : want;
+}
+
+bool route_may_take(const struct thread *thread, uint16_t tag)
+{
+	return !route_limits.site_max || within_site_max(thread, tag, 1);
+}
+
+bool route_resize(struct thread *thread, struct slab *slab, unsigned class, size_t size)
+{
+	uint16_t before = slab->tag;
+	uint16_t after = find_or_add(thread, key_pc(thread->heap.caches[before].key), class);
+	if (!after || !route_may_take(thread, after) || !pool_resize(&thread->heap, slab, class, after))
+		return false;
+	struct cache *from = &thread->heap.caches[before], *to = &thread->heap.caches[after];
+	from->frees++;
+	from->supplied--;
+	from->room++;
+	to->allocs++;
+	to->space += size;
+	to->supplied++;
+	to->room--;
+	route_at(thread, after)->reallocs++;
+	note_peak(thread);
+	return true;
 }
 
 static bool refill(struct thread *thread, uint16_t tag, enum ledger_reason *why)
@@ -428,6 +536,8 @@ void *route_refill(struct thread *thread, uintptr_t pc, unsigned class, size_t s
 	audit(thread);
 	if (++thread->refills % AGE_REFILLS == 0)
 		age(thread);
+	if (is_large(class) || thread->refills % SWEEP_REFILLS == 0)
+		sweep_if_due(thread);
 	uint16_t tag = find_or_add(thread, pc, class);
 	if (!tag)
 		return NULL;

@@ -19,8 +19,8 @@ enum route_kind { KIND_OWNED, KIND_SHARED, ROUTE_KINDS };
 struct route {
 	uint64_t allocs[ROUTE_KINDS]; /* of the cache's allocs, those before the last change of kind */
 	uint64_t space[ROUTE_KINDS];
-	uint64_t reallocs;       /* of blocks of the site into or within this class */
-	uint64_t realloc_allocs; /* of those in place: each counts as one alloc and one free */
+	uint64_t reallocs;       /* of blocks of the site that moved or changed their class */
+	uint64_t realloc_allocs; /* of the others, in place: each counts as one alloc and one free */
 	uint64_t realloc_space;  /* bytes requested by those in place */
 	uint64_t owned_used;     /* publish.c's: used blocks of owned slabs, summed up while it runs */
 	uint64_t retry_at;       /* thread's refill number before which ownership is not asked for again */
@@ -32,6 +32,7 @@ struct route {
 	uint8_t class;
 	uint8_t kind;     /* of the last batch */
 	uint8_t refilled; /* since the cache last overflowed */
+	uint8_t churned;  /* large classes: overflows after a refill, up to the one that earns a ready block */
 };
 
 /* Options, set once by the process's start. */
@@ -39,6 +40,7 @@ struct route_limits {
 	bool own;           /* may a site own slabs at all */
 	uint32_t owned_max; /* owned pools a thread may have */
 	uint64_t site_max;  /* bytes of blocks one site may have from the pools on one thread; 0: no cap */
+	int64_t decay_ms;   /* what lies ready of large classes and is not taken from goes after this; -1: never */
 };
 extern struct route_limits route_limits;
 
@@ -68,5 +70,15 @@ void route_overflow(struct thread *thread, struct cache *cache);
 
 /* Gives every block the caches hold ready back to the pools; the thread is about to go. */
 void routes_settle(struct thread *thread);
+
+/* Gives back what lies ready of large classes and the heap's spare ones, as malloc_trim asks. */
+void routes_trim(struct thread *thread);
+
+/* May the site hold one more block of the tag's class? */
+bool route_may_take(const struct thread *thread, uint16_t tag);
+
+/* Makes a block of this thread, its slab's only one, one of the single-block class `class` where it lies, on the route of
+ * its birth; false: it cannot be. Counters: as if it had been freed and allocated with `size` bytes. */
+bool route_resize(struct thread *thread, struct slab *slab, unsigned class, size_t size);
 
 #endif

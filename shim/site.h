@@ -37,7 +37,7 @@ uint16_t site_of(uintptr_t pc);
  * code, so they are known by SITE_RETIRED | number from now on. A module that comes back where it was is the same. */
 void sites_retire_unloaded(void);
 
-#define SITE_RETIRED (UINT64_C(1) << 56) /* no user address */
+#define SITE_RETIRED (UINT64_C(1) << 55) /* no code is there, and a key has room for it (route_key) */
 
 /* A return address of the site, SITE_RETIRED | number for a retired one; 0 for SITE_OTHER. */
 uintptr_t site_pc(uint16_t site);

@@ -15,6 +15,8 @@
 
 #include <string.h>
 
+_Static_assert((int)CLASSES <= (int)LEDGER_CLASSES_MAX, "the ledger has room for every class");
+
 static const enum ledger_route route_names[ROUTE_KINDS] = {[KIND_OWNED] = ROUTE_OWNED, [KIND_SHARED] = ROUTE_SHARED};
 
 static void add_alloc(struct ledger_tally *tally, uint64_t objects, uint64_t space, uint64_t size)
@@ -76,7 +78,7 @@ static void sum_route(struct ledger_header *l, const struct cache *live, const s
 	count_allocs(l, route->site, route->class, route_names[now], allocs, space);
 	count_allocs(l, route->site, route->class, route_names[other], route->allocs[other], route->space[other]);
 	count_frees(l, route->site, route->class, cache->frees + route->realloc_allocs);
-	record->realloc_objects += route->reallocs;
+	record->realloc_objects += route->reallocs + route->realloc_allocs;
 	record->cross_thread_free_objects += cache->remote;
 }
 
@@ -99,7 +101,7 @@ static void sum_remote_block(struct ledger_header *l, const struct thread *threa
 		return;
 	count_frees(l, site, slab->class, 1);
 	ledger_sites(l)[site].cross_thread_free_objects++;
-	if (!slab_is_shared(slab))
+	if (slab_is_owned(slab))
 		route_at(thread, tag)->owned_used--;
 }
 
@@ -170,7 +172,7 @@ static void sum_slabs(struct ledger_header *l)
 		const struct thread *thread = thread_of((struct heap *)owner);
 		ledger_classes(l)[slab->class].curslabs++;
 		ledger_classes(l)[slab->class].slots += class_table[slab->class].capacity;
-		if (!slab_is_shared(slab) && slab->tag <= thread->heap.tags)
+		if (slab_is_owned(slab) && slab->tag <= thread->heap.tags)
 			route_at(thread, slab->tag)->owned_used += slab_used(slab);
 		sum_remote(l, thread, slab);
 	}

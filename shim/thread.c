@@ -9,6 +9,7 @@
 #define _GNU_SOURCE
 #include "thread.h"
 
+#include "budget.h"
 #include "pools/meta.h"
 #include "process.h"
 #include "publish_threads.h"
@@ -108,4 +109,5 @@ void threads_fork_child(void)
 {
 	struct thread *thread = thread_if_any();
 	heap_fork_child(thread ? &thread->heap : NULL);
+	budget_fork_child(thread);
 }

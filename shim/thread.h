@@ -34,6 +34,8 @@ struct thread {
 	uint64_t ready_max;                /* bytes all caches may hold ready */
 	uint64_t ready_owned_max;          /* of those, the caches whose route owns a pool */
 	uint16_t stocked[CLASSES];         /* a tag of each class whose cache may have more than it needs; 0: none known */
+	uint64_t ready_large_max;          /* beside them, bytes the caches of large classes may hold ready */
+	uint64_t swept_ms;                 /* when those that nobody takes from were last looked for; 0: never */
 	int64_t live_noted;                /* live bytes last told to peak.h */
 	uint64_t base_objects, base_space; /* the heap's totals when this thread took it over */
 	struct route *routes[HEAP_TAGS_MAX / ROUTES_CHUNK];
@@ -76,17 +78,17 @@ static inline struct thread *thread_of(struct heap *heap)
 
 static inline uint64_t route_key(uintptr_t pc, unsigned class)
 {
-	return (uint64_t)pc << 7 | class; /* CLASSES < 128; user addresses have at most 57 bits */
+	return (uint64_t)pc << 8 | class; /* CLASSES <= 256; addresses of code have at most 55 bits, see SITE_RETIRED */
 }
 
 static inline uintptr_t key_pc(uint64_t key)
 {
-	return key >> 7;
+	return key >> 8;
 }
 
 static inline unsigned key_class(uint64_t key)
 {
-	return key & 127;
+	return key & 255;
 }
 
 /* The classes of one pc lie side by side, so they never collide with each other; pcs are spread by the golden ratio

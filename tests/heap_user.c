@@ -105,6 +105,21 @@ void user_give(struct user *user, void *block)
 		cache_shrink(&user->heap, cache, (uint64_t)(cache->room + cache->supplied) / 2);
 }
 
+bool user_resize(struct user *user, void *block, unsigned key)
+{
+	uint16_t after = user_tag(user, key), before = slab_of(block)->tag;
+	if (!after || !pool_resize(&user->heap, slab_of(block), user_class_of[key], after))
+		return false;
+	struct cache *from = &user->heap.caches[before], *to = &user->heap.caches[after];
+	from->frees++;
+	from->supplied--;
+	from->room++;
+	to->allocs++;
+	to->supplied++;
+	to->room--;
+	return true;
+}
+
 bool user_own(struct user *user, unsigned key)
 {
 	uint16_t tag = user_tag(user, key);

@@ -40,6 +40,9 @@ void *user_take(struct user *user, unsigned key, enum range_refusal *why);
 /* Gives a block back, whoever's it is; user may be NULL for a thread without a heap. */
 void user_give(struct user *user, void *block);
 
+/* Makes a block, its slab's only one and the user's, one of the key, where it lies. false: no room behind it. */
+bool user_resize(struct user *user, void *block, unsigned key);
+
 /* Lets the key own a pool. false: no. */
 bool user_own(struct user *user, unsigned key);
 

@@ -26,7 +26,9 @@ static __attribute__((constructor(101))) void begin(void)
 	acting_begin("decay:-1,range:64M");
 }
 
-enum { SITES = 60, BLOCKS = 2000, THREADS = 4, STEPS = 40000 };
+enum { SITES = 60, BLOCKS = 2000, THREADS = 4, STEPS = 40000, LARGE_BLOCKS = 24, LARGE_STEPS = 4000 };
+
+static bool large; /* blocks of 2 KiB to 5 MiB, fewer of them */
 
 static uintptr_t pc_of(unsigned site)
 {
@@ -57,13 +59,19 @@ static bool marked(const struct block *b, size_t bytes)
 	return true;
 }
 
+/* As many between 4 and 8 KiB as between 2 and 4 MiB. */
+static size_t large_size(struct dice *dice)
+{
+	return dice_chance(dice, 3) ? 5 << 20 : dice_below(dice, (size_t)4096 << dice_below(dice, 11)) + 2048;
+}
+
 static const char *make(struct dice *dice, struct block *b)
 {
 	size_t most = dice_chance(dice, 80) ? 600 : dice_chance(dice, 90) ? 20000 : 500000;
 	size_t align = dice_chance(dice, 10) ? (size_t)16 << dice_below(dice, 10) : 16;
 	bool zero = dice_chance(dice, 20);
-	b->bytes = dice_below(dice, most);
-	b->site = (unsigned)dice_below(dice, SITES);
+	b->bytes = large ? large_size(dice) : dice_below(dice, most);
+	b->site = (unsigned)dice_below(dice, large ? 6 : SITES);
 	errno = 4711;
 	b->at = align > 16 ? allocate_aligned(b->bytes, align, pc_of(b->site))
 	        : zero     ? allocate_zeroed(b->bytes, pc_of(b->site))
@@ -84,6 +92,11 @@ static const char *make(struct dice *dice, struct block *b)
 static const char *change(struct dice *dice, struct block *b)
 {
 	size_t bytes = 1 + dice_below(dice, dice_chance(dice, 90) ? 2000 : 400000);
+	if (large)
+		bytes = dice_chance(dice, 30)   ? large_size(dice)
+		        : dice_chance(dice, 50) ? b->bytes + b->bytes / 2
+		        : dice_chance(dice, 50) ? b->bytes + 1 + dice_below(dice, 5000)
+		                                : 1 + b->bytes / 4 * 3;
 	unsigned char *fresh =
 		reallocate(b->at, bytes, pc_of((b->site + 1) % SITES)); /* its birth site counts, not the caller */
 	if (!fresh)
@@ -116,8 +129,8 @@ static void *work(void *seed)
 	struct dice dice = dice_of((uintptr_t)seed);
 	struct block *blocks = meta_take(BLOCKS * sizeof(*blocks));
 	const char *wrong = NULL;
-	for (int i = 0; i < STEPS && !wrong; i++) {
-		struct block *b = &blocks[dice_below(&dice, BLOCKS)];
+	for (int i = 0; i < (large ? LARGE_STEPS : STEPS) && !wrong; i++) {
+		struct block *b = &blocks[dice_below(&dice, large ? LARGE_BLOCKS : BLOCKS)];
 		if (!b->at) {
 			wrong = make(&dice, b);
 		} else if (dice_chance(&dice, 25)) {
@@ -290,6 +303,142 @@ Test(allocate, signals_lose_no_free)
 	check_sent(20 * SENT);
 }
 
+/* --- large ones ----------------------------------------------------------------------------------------------------- */
+
+Test(allocate, large_blocks_of_one_thread_are_counted_exactly)
+{
+	large = true;
+	range_limit(SIZE_MAX);
+	for (uintptr_t seed = 30; seed < 33; seed++)
+		exact(seed, 1);
+}
+
+Test(allocate, large_blocks_of_threads_are_counted_exactly)
+{
+	large = true;
+	exact(40, THREADS);
+	cr_assert_gt(fallback_reason_count(REASON_LARGE), 0);
+}
+
+/* The range is soon full, so blocks move between the pools and the fallback. */
+Test(allocate, large_blocks_under_a_cap_are_counted_exactly)
+{
+	large = true;
+	range_limit(8 << 20);
+	exact(50, 2);
+	cr_assert_gt(fallback_reason_count(REASON_CAPACITY), 0);
+	cr_assert_leq(range_usage().peak_active, 8 << 20);
+}
+
+Test(allocate, large_blocks_with_memory_going_back_at_once)
+{
+	large = true;
+	route_limits.decay_ms = 0;
+	range_decay_set(0);
+	exact(60, 2);
+}
+
+static int exit_of(int (*run)(void))
+{
+	int status;
+	pid_t child = fork();
+	if (child == 0)
+		_exit(run());
+	cr_assert_eq(waitpid(child, &status, 0), child);
+	return status;
+}
+
+/* A child goes on with what its parent had in caches and spare slabs, and the parent is not touched by it. */
+static int go_on_in_the_child(void)
+{
+	return work((void *)(uintptr_t)71) || walk_pools().wrong ? 1 : 0;
+}
+
+Test(allocate, large_blocks_go_on_in_a_forks_child)
+{
+	large = true;
+	for (uintptr_t round = 0; round < 2; round++) {
+		cr_assert_null(work((void *)(80 + round)));
+		cr_assert_eq(exit_of(go_on_in_the_child), 0);
+		check_ledger();
+	}
+}
+
+/* A block born here, grown there: it stays in place while it fits, moves to the other thread's heap when it does not. */
+static void *grow_elsewhere(void *block)
+{
+	for (size_t bytes = 20000; bytes < 3 << 20; bytes += bytes / 3) {
+		block = reallocate(block, bytes, pc_of(1));
+		if (!block || *(unsigned char *)block != 0xA7)
+			return NULL;
+		((unsigned char *)block)[bytes - 1] = 1;
+		counts[15].allocs++;
+		counts[15].frees++;
+		counts[15].reallocs++;
+		counts[15].space += bytes;
+	}
+	release(block);
+	counts[15].frees++;
+	return (void *)1;
+}
+
+Test(allocate, another_threads_large_block_grows)
+{
+	for (int i = 0; i < 10; i++) {
+		pthread_t thread;
+		void *good;
+		unsigned char *block = allocate(18000, pc_of(15));
+		*block = 0xA7;
+		counts[15].allocs++;
+		counts[15].space += 18000;
+		cr_assert_eq(pthread_create(&thread, NULL, grow_elsewhere, block), 0);
+		pthread_join(thread, &good);
+		cr_assert_not_null(good);
+		check_ledger();
+	}
+}
+
+/* Zero is what calloc's blocks are, whether fresh, purged, ready, spare, cut, or grown over an old one's bytes. */
+Test(allocate, large_zeroed_blocks_are_zero_whatever_was_there)
+{
+	struct dice dice = dice_of(90);
+	for (int i = 0; i < 200; i++) {
+		size_t bytes = 1 + large_size(&dice) % CLASS_SIZE_MAX;
+		unsigned char *dirty = allocate(bytes, pc_of(16));
+		memset(dirty, 0xFF, bytes);
+		dirty = reallocate(dirty, 1 + bytes / (1 + dice_below(&dice, 3)), pc_of(16));
+		unsigned char *block = allocate_zeroed(bytes, pc_of(17 + (unsigned)dice_below(&dice, 2)));
+		cr_assert(block[0] == 0 && memcmp(block, block + 1, bytes - 1) == 0, "%zu bytes", bytes);
+		memset(block, 0xFF, bytes);
+		release(dice_chance(&dice, 50) ? block : dirty);
+		if (dice_chance(&dice, 10)) {
+			routes_trim(thread_self);
+			range_trim();
+		}
+	}
+}
+
+/* Exactly what was asked for stays in place where the next block is behind it, and copies nothing where none is. */
+Test(allocate, large_blocks_grow_and_shrink_in_place)
+{
+	unsigned char *block = allocate(1 << 20, pc_of(18));
+	memset(block, 0xA7, 1 << 20);
+	unsigned char *longer = reallocate(block, 3 << 20, pc_of(18));
+	cr_assert_eq(longer, block, "nothing lies behind it");
+	cr_assert_geq(usable_size(block), 3 << 20);
+	size_t active = range_usage().active;
+	cr_assert_eq(reallocate(block, 1 << 20, pc_of(18)), block);
+	cr_assert_leq(range_usage().active, active - (1 << 20), "the tail goes back");
+	cr_assert_eq(block[(1 << 20) - 1], 0xA7);
+	void *behind = allocate(2 << 20, pc_of(19));
+	for (size_t bytes = 1 << 20; bytes <= CLASS_SIZE_MAX; bytes += 100000)
+		cr_assert_not_null(block = reallocate(block, bytes, pc_of(18)));
+	cr_assert_eq(block[(1 << 20) - 1], 0xA7);
+	release(behind);
+	release(block);
+	cr_assert_null(walk_pools().wrong);
+}
+
 /* --- refusals ----------------------------------------------------------------------------------------------------- */
 
 static uint64_t reason(enum ledger_reason why)
@@ -419,9 +568,9 @@ static const struct rlimit no_more = {4096, RLIM_INFINITY}, any = {RLIM_INFINITY
 
 static void warm_the_fallback(void)
 {
-	for (int i = 0; i < 200; i++)
-		taken[i] = allocate(400000, pc_of(1));
-	for (int i = 0; i < 200; i++)
+	for (int i = 0; i < 20; i++)
+		taken[i] = allocate(CLASS_SIZE_MAX + 1, pc_of(1));
+	for (int i = 0; i < 20; i++)
 		release(taken[i]);
 }
 
@@ -459,13 +608,60 @@ static int memory_refused(void)
 	return seen.used - seen.cached == 1 ? 0 : 255;
 }
 
+/* Large blocks when the kernel gives no more: whatever grows, moves or is new may be refused, and nothing is lost by it. */
+static int large_memory_refused(void)
+{
+	enum { MOST = 64 };
+	struct dice dice = dice_of(70);
+	size_t bytes[MOST] = {0};
+	unsigned refused = 0;
+	/* What the kernel has said yes to stays; a few blocks of it are in use. */
+	for (int i = 0; i < 8; i++) {
+		HOLDS(taken[i] = allocate(bytes[i] = 300000, pc_of(13)));
+		memset(taken[i], i, bytes[i]);
+	}
+	HOLDS(setrlimit(RLIMIT_DATA, &no_more) == 0);
+	for (int step = 0; step < 4000; step++) {
+		unsigned i = (unsigned)dice_below(&dice, MOST);
+		size_t size = 1 + large_size(&dice) % CLASS_SIZE_MAX;
+		if (taken[i] && dice_chance(&dice, 40)) {
+			HOLDS(*(unsigned char *)taken[i] == (unsigned char)i &&
+			      ((unsigned char *)taken[i])[bytes[i] - 1] == (unsigned char)i);
+			release(taken[i]);
+			taken[i] = NULL;
+			bytes[i] = 0;
+			continue;
+		}
+		errno = 0;
+		unsigned char *fresh = taken[i]                 ? reallocate(taken[i], size, pc_of(14))
+		                       : dice_chance(&dice, 30) ? allocate_zeroed(size, pc_of(13))
+		                                                : allocate(size, pc_of(13));
+		HOLDS(fresh || errno == ENOMEM);
+		refused += !fresh;
+		if (!fresh)
+			continue; /* a refused realloc leaves the block */
+		HOLDS(!taken[i] || fresh[0] == (unsigned char)i);
+		taken[i] = fresh;
+		bytes[i] = size;
+		fresh[0] = fresh[size - 1] = (unsigned char)i;
+		HOLDS(step % 100 || !walk_pools().wrong);
+	}
+	HOLDS(refused > 10);
+	for (unsigned i = 0; i < MOST; i++)
+		release(taken[i]);
+	HOLDS(setrlimit(RLIMIT_DATA, &any) == 0);
+	struct walk seen = walk_pools();
+	HOLDS(!seen.wrong);
+	return seen.used - seen.cached ? 255 : 0;
+}
+
 static pthread_barrier_t both;
 
 static void *first_without_memory(void *unused)
 {
 	(void)unused;
 	/* jemalloc 5.3 crashes when it must refuse a thread it has never seen; a large block needs no heap of ours. */
-	release(allocate(300000, pc_of(12)));
+	release(allocate(CLASS_SIZE_MAX + 1, pc_of(12)));
 	pthread_barrier_wait(&both);
 	pthread_barrier_wait(&both);
 	void *block = allocate(100, pc_of(12));
@@ -492,21 +688,13 @@ static int heap_refused(void)
 	return setrlimit(RLIMIT_DATA, &any);
 }
 
-static int exit_of(int (*run)(void))
-{
-	int status;
-	pid_t child = fork();
-	if (child == 0)
-		_exit(run());
-	cr_assert_eq(waitpid(child, &status, 0), child);
-	return status;
-}
-
 Test(allocate, refused_memory_is_counted_and_nothing_is_lost)
 {
 	if (SANITIZED)
 		cr_skip_test("a sanitizer needs the kernel's yes");
 	cr_expect_eq(exit_of(memory_refused), 0);
+	int large_refused = exit_of(large_memory_refused);
+	cr_expect_eq(large_refused, 0, "%x", (unsigned)large_refused);
 	int refused = exit_of(heap_refused);
 	cr_expect_eq(refused, 0, "%x", (unsigned)refused);
 }

@@ -1,7 +1,7 @@
 /* The bound on memory, as a property of traces that try to break it.
  *
  *   owned slabs  <=  (1 + 1/8) x L_max + allowance + one granule at every
- * moment caches       <=  L_max / 8 + BUDGET_READY_SLACK + one batch a thread
+ * moment caches       <=  L_max / 8 + BUDGET_READY_SLACK + BUDGET_LARGE_THREAD + one batch a thread
  * at every moment all slabs    <=  those of the same trace without ownership +
  * the first line + a batch a thread
  *
@@ -123,7 +123,8 @@ static void check(void)
 			snprintf(outcome->wrong, sizeof(outcome->wrong), "checkpoint %lu: %s", n, seen.wrong);
 	}
 	uint64_t owned_bound = most + most / 8 + ALLOWANCE + GRANULE_BYTES;
-	uint64_t ready = cached_bytes(), ready_bound = most / 8 + threads * (BUDGET_READY_SLACK + BATCH_BYTES);
+	uint64_t ready = cached_bytes(),
+			 ready_bound = most / 8 + threads * (BUDGET_READY_SLACK + BUDGET_LARGE_THREAD + BATCH_BYTES);
 	if (owned > owned_bound)
 		say("owned slabs", owned, owned_bound, most);
 	if (ready > ready_bound)

@@ -15,7 +15,7 @@ static size_t alignment_of(size_t n)
 	return n & -n;
 }
 
-Test(classes, ascend_from_16_bytes_to_256_kib)
+Test(classes, ascend_from_16_bytes_to_4_mib)
 {
 	cr_assert_eq(class_table[0].size, 16);
 	cr_assert_eq(class_table[CLASSES - 1].size, CLASS_SIZE_MAX);
@@ -56,8 +56,8 @@ Test(classes, every_block_is_aligned_as_its_class_is)
 		vectors += size % 64 == 0;
 		pages += size % 4096 == 0;
 	}
-	cr_assert_eq(vectors, 8 + 9 * 8, "64 to 512, and everything above");
-	cr_assert_eq(pages, 1 + 1 + 2 + 4 + 3 * 8, "4; 8; 12, 16; 20, 24, 28, 32 KiB; everything above");
+	cr_assert_eq(vectors, 8 + 13 * 8, "64 to 512, and everything above");
+	cr_assert_eq(pages, 1 + 1 + 2 + 4 + 7 * 8, "4; 8; 12, 16; 20, 24, 28, 32 KiB; everything above");
 	cr_assert_eq(GRANULE_BYTES % 4096, 0);
 }
 
@@ -68,7 +68,9 @@ Test(classes, slabs_hold_what_they_say)
 		size_t bytes = (size_t) class->granules << GRANULE_SHIFT;
 		cr_assert(class->granules >= 1 && class->granules <= CLASS_SLAB_GRANULES_MAX, "class %u", c);
 		cr_assert_eq(class->capacity, bytes / class->size, "class %u", c);
-		if (class->size <= CLASS_TABLE_MAX) {
+		cr_assert_eq(class_is_single(c), class->capacity == 1, "class %u", c);
+		if (class->size <= CLASS_SHARED_MAX) {
+			cr_assert_leq(class->granules, CLASS_SHARED_GRANULES_MAX, "class %u", c);
 			cr_assert_geq(class->capacity, 8, "class %u: %u blocks a slab", c, class->capacity);
 			cr_assert_leq(bytes % class->size, bytes / 16, "class %u: the slab's tail", c);
 		} else {
@@ -77,12 +79,14 @@ Test(classes, slabs_hold_what_they_say)
 		}
 		/* What the records can count. */
 		cr_assert_leq(class->capacity, GRANULE_BYTES / 16);
-		cr_assert_leq(bytes / 16 + 1, UINT16_MAX);
+		cr_assert_leq(class_is_single(c) ? 1 : bytes / 16 + 1, UINT16_MAX);
+		cr_assert_leq(c, UINT8_MAX);
 	}
 }
 
 /* slab_block_index multiplies by the inverse instead of dividing. A block begins at a multiple of 16; at those offsets
- * the two agree in every slab there can be (of the largest classes the very last byte of a block already rounds up). */
+ * the two agree in every slab there can be (of large classes the very last byte of a block already rounds up). A single
+ * block has the index 0, whatever the offset. */
 Test(classes, inverse_is_exact_for_every_block_of_a_slab)
 {
 	static struct slab record;
@@ -92,8 +96,9 @@ Test(classes, inverse_is_exact_for_every_block_of_a_slab)
 		size_t bytes = (size_t)class_table[c].granules << GRANULE_SHIFT;
 		for (size_t offset = 0; offset < bytes; offset += 16) {
 			uint32_t index = slab_block_index(&record, range.base + offset);
-			if (index != offset / class_table[c].size)
-				cr_assert_eq(index, offset / class_table[c].size, "class %u, offset %zu", c, offset);
+			uint32_t expected = class_is_single(c) ? 0 : (uint32_t)(offset / class_table[c].size);
+			if (index != expected)
+				cr_assert_eq(index, expected, "class %u, offset %zu", c, offset);
 		}
 	}
 }

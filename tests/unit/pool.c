@@ -29,7 +29,7 @@ static void setup(void)
 	cr_assert(range_init(GIB));
 	range_decay_set(-1);
 	for (unsigned key = 0; key < USER_KEYS; key++) /* half of them share a class with another */
-		user_class_of[key] = (uint8_t)(key < CLASSES / 2 ? 2 * key : key % 48);
+		user_class_of[key] = (uint8_t)(key < 52 ? 2 * key : key % 48);
 	user = user_enter();
 	cr_assert_not_null(user);
 }
@@ -62,7 +62,8 @@ static void take(unsigned i, unsigned key)
 	unsigned char *block = user_take(user, key, &why);
 	cr_assert_not_null(block, "refused: %d", why);
 	size_t size = size_of_key(key);
-	cr_assert_eq((uintptr_t)block % (size & -size), 0, "%p is aligned as %zu is", (void *)block, size);
+	size_t align = (size & -size) < GRANULE_BYTES ? size & -size : GRANULE_BYTES;
+	cr_assert_eq((uintptr_t)block % align, 0, "%p is aligned as %zu is", (void *)block, size);
 	struct heap *heap;
 	cr_assert_eq(slab_whose(slab_of(block), block, &heap), user->tag_of[key]);
 	cr_assert_eq(heap, &user->heap);
@@ -157,6 +158,182 @@ Test(pool, random_run_equals_the_model_3)
 	random_run(3, 60000);
 }
 
+/* --- slabs of a single block -------------------------------------------------------------------------------------- */
+
+enum { LARGE_BLOCKS = 60, SPARE_FLOOR = 1 << 20 };
+
+static void large_keys(void)
+{
+	for (unsigned key = 0; key < USER_KEYS; key++)
+		user_class_of[key] = (uint8_t)(CLASS_SINGLE + key % (CLASSES - CLASS_SINGLE));
+}
+
+/* The first and the last byte, and one of every page. */
+static void mark(unsigned i, size_t size)
+{
+	for (size_t at = 0; at < size; at += 4096)
+		model.at[i][at] = pattern(i);
+	model.at[i][size - 1] = pattern(i);
+}
+
+static bool is_marked(unsigned i, size_t size)
+{
+	for (size_t at = 0; at < size; at += 4096)
+		if (model.at[i][at] != pattern(i))
+			return false;
+	return size % 4096 || model.at[i][size - 1] == pattern(i);
+}
+
+static unsigned large_key(struct dice *dice)
+{
+	uint64_t most = dice_chance(dice, 80) ? (uint64_t)USER_KEYS / 4 : USER_KEYS;
+	return (unsigned)dice_below(dice, most);
+}
+
+static void large_take(unsigned i, unsigned key)
+{
+	enum range_refusal why;
+	cr_assert_not_null(model.at[i] = user_take(user, key, &why), "refused: %d", why);
+	cr_assert_eq(slab_start(slab_of(model.at[i])), (char *)model.at[i], "it is its slab's only block");
+	model.key[i] = (uint8_t)key;
+	model.alive[key]++;
+	model.total++;
+	mark(i, size_of_key(key));
+}
+
+static void large_give(unsigned i, bool elsewhere)
+{
+	cr_assert(is_marked(i, size_of_key(model.key[i])), "block %u has changed", i);
+	user_give(elsewhere ? NULL : user, model.at[i]);
+	model.at[i] = NULL;
+	if (elsewhere)
+		heap_drain(&user->heap);
+	model.alive[model.key[i]]--;
+	model.total--;
+}
+
+/* In place exactly when its run is long enough or what lies behind is free; and the bytes that both sizes have stay. */
+static void large_resize(unsigned i, unsigned key)
+{
+	const struct slab *slab = slab_of(model.at[i]);
+	unsigned before = slab->granules, after = class_table[user_class_of[key]].granules;
+	size_t least = size_of_key(key) < size_of_key(model.key[i]) ? size_of_key(key) : size_of_key(model.key[i]);
+	bool fits = true; /* where nothing was yet, too */
+	for (unsigned g = slab_index(slab) + before; g < slab_index(slab) + after && g < range_usage().granules; g++)
+		fits = fits && range_is_free(g);
+	bool resized = user_resize(user, model.at[i], key);
+	cr_assert_eq(resized, fits, "%u granules to %u", before, after);
+	if (!resized)
+		return;
+	cr_assert_eq(slab->granules, after);
+	for (size_t at = 0; at < least; at += 4096)
+		cr_assert_eq(model.at[i][at], pattern(i));
+	model.alive[model.key[i]]--;
+	model.alive[key]++;
+	model.key[i] = (uint8_t)key;
+	mark(i, size_of_key(key));
+}
+
+static void large_run(uint64_t seed, unsigned steps)
+{
+	struct dice dice = dice_of(seed);
+	uint64_t most_used = 0;
+	large_keys();
+	for (unsigned step = 0; step < steps; step++) {
+		unsigned i = (unsigned)dice_below(&dice, LARGE_BLOCKS);
+		if (!model.at[i])
+			large_take(i, large_key(&dice));
+		else if (dice_chance(&dice, 40))
+			large_resize(i, large_key(&dice));
+		else
+			large_give(i, dice_chance(&dice, 20));
+		if (dice_chance(&dice, 2))
+			user_settle(user);
+		if (dice_chance(&dice, 1))
+			heap_shed_spares(&user->heap);
+		most_used = user->heap.used_bytes > most_used ? user->heap.used_bytes : most_used;
+		cr_assert_leq(user->heap.spare_bytes, SPARE_FLOOR + most_used / 8, "step %u", step);
+		if (step % 50 == 0)
+			walk("large", step);
+	}
+	for (unsigned i = 0; i < LARGE_BLOCKS; i++)
+		if (model.at[i])
+			large_give(i, i % 2);
+	user_settle(user);
+	heap_shed_spares(&user->heap);
+	walk("large, all given", seed);
+	cr_assert_eq(range_usage().active, 0);
+	cr_assert_eq(user->heap.spare_bytes, 0);
+}
+
+Test(pool, single_blocks_equal_the_model_1)
+{
+	large_run(1, 6000);
+}
+
+Test(pool, single_blocks_equal_the_model_2)
+{
+	large_run(2, 6000);
+}
+
+/* What was given last is taken first, and the range is not asked. */
+Test(pool, a_spare_slab_is_the_next_one)
+{
+	large_keys();
+	large_take(0, 1), large_take(1, 1);
+	unsigned char *last = model.at[1];
+	size_t active = range_usage().active;
+	large_give(0, false), user_settle(user);
+	large_give(1, false), user_settle(user);
+	cr_assert_eq(user->heap.spare_bytes, active, "both stay");
+	large_take(2, 1);
+	cr_assert_eq(model.at[2], last);
+	cr_assert_eq(range_usage().active, active);
+	walk("one taken again", 0);
+	large_take(3, 1), large_take(4, 0); /* a class of the same length that has none: the spare ones go first */
+	large_give(3, false);
+	user_settle(user);
+	large_take(5, 0);
+	cr_assert_eq(user->heap.spare_bytes, 0);
+	walk("shed by another class", 0);
+}
+
+Test(pool, a_left_heap_keeps_no_spare_slab)
+{
+	large_keys();
+	for (unsigned i = 0; i < 5; i++)
+		large_take(i, i);
+	for (unsigned i = 0; i < 4; i++)
+		large_give(i, false);
+	user_settle(user);
+	cr_assert_gt(user->heap.spare_bytes, 0);
+	user_leave(user);
+	cr_assert_eq(user->heap.spare_bytes, 0);
+	user_give(NULL, model.at[4]);
+	cr_assert_eq(range_usage().active, 0, "and who frees its last block gives it back");
+	cr_assert_eq(user_enter(), user);
+}
+
+/* What shared slabs are cut into has nothing to give to another heap here: full, or gone. */
+Test(pool, owned_single_blocks_may_be_shared)
+{
+	large_keys();
+	cr_assert(user_own(user, 3));
+	for (unsigned i = 0; i < 10; i++)
+		large_take(i, 3);
+	cr_assert_gt(user->heap.owned_bytes, 0);
+	cr_assert_not(user_resize(user, model.at[0], 4), "an owned slab stays as it is");
+	walk("owned", 0);
+	cr_assert(user_share(user, 3));
+	walk("shared", 0);
+	for (unsigned i = 0; i < 10; i++)
+		large_give(i, i % 2);
+	user_settle(user);
+	heap_shed_spares(&user->heap);
+	walk("given", 0);
+	cr_assert_eq(user->heap.owned_bytes, 0);
+}
+
 /* Every block of a slab comes exactly once, wherever its carving begins. */
 Test(pool, a_slab_is_carved_whole)
 {
@@ -227,7 +404,7 @@ Test(pool, owned_slabs_serve_their_tag_only)
 	cr_assert_eq(user_class_of[3], user_class_of[54]);
 	for (unsigned i = 0; i < 1000; i++) {
 		struct slab *slab = slab_of(model.at[i]);
-		cr_assert_eq(slab_is_shared(slab), i % 2 == 0);
+		cr_assert_eq(slab_has_tags(slab), i % 2 == 0);
 	}
 	walk("owned beside shared", 0);
 	size_t owned = user->heap.owned_bytes;
@@ -236,7 +413,7 @@ Test(pool, owned_slabs_serve_their_tag_only)
 	cr_assert_eq(user->heap.owned_pools, 0);
 	cr_assert_eq(user->heap.owned_bytes, owned, "they count as owned until they are empty");
 	for (unsigned i = 0; i < 1000; i++)
-		cr_assert(slab_is_shared(slab_of(model.at[i])));
+		cr_assert(slab_has_tags(slab_of(model.at[i])));
 	walk("all shared", 0);
 	for (unsigned i = 0; i < 1000; i++)
 		give(i);

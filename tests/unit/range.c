@@ -15,12 +15,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { GRANULES = 512, SMALL = GRANULES << GRANULE_SHIFT, GIB = 1 << 30 };
+enum { GRANULES = 1024, SMALL = GRANULES << GRANULE_SHIFT, GIB = 1 << 30 };
 enum state { NEVER, DIRTY, TAKEN };
 
 static struct {
 	uint8_t state[GRANULES];
-	uint8_t first_of[GRANULES]; /* length of the run that begins there, 0: none does */
+	uint16_t first_of[GRANULES]; /* length of the run that begins there, 0: none does */
 	uint32_t taken, peak, limit;
 } model;
 
@@ -70,8 +70,9 @@ static void check_counters(void)
 static void check_records(uint32_t first, unsigned length)
 {
 	for (unsigned i = 0; i < length; i++) {
-		cr_assert_eq(slab_state(&range.slabs[first + i]), i ? SLAB_REST : SLAB_CURRENT);
-		cr_assert_eq(range.slabs[first + i].granules, i ? i : length);
+		bool far = i >= SLAB_REST_MAX;
+		cr_assert_eq(slab_state(&range.slabs[first + i]), far ? SLAB_NONE : i ? SLAB_REST : SLAB_CURRENT);
+		cr_assert_eq(range.slabs[first + i].granules, far ? 0 : i ? i : length);
 		cr_assert_eq(slab_owner(&range.slabs[first + i]), 0);
 	}
 }
@@ -93,7 +94,7 @@ static void take(unsigned length)
 	check_records(first, length);
 	memset(slab_start(slab), 0xA5, (size_t)length << GRANULE_SHIFT);
 	memset(&model.state[first], TAKEN, length);
-	model.first_of[first] = (uint8_t)length;
+	model.first_of[first] = (uint16_t)length;
 	model.taken += length;
 	model.peak = model.peak > model.taken ? model.peak : model.taken;
 }
@@ -107,6 +108,38 @@ static void give(uint32_t first)
 	memset(&model.state[first], DIRTY, length);
 	model.first_of[first] = 0;
 	model.taken -= length;
+}
+
+/* Longer where it lies: exactly when what lies behind is free and the cap allows. */
+static void extend(uint32_t first, unsigned length)
+{
+	unsigned before = model.first_of[first];
+	bool fits = first + length <= GRANULES && model.taken + length - before <= model.limit;
+	for (unsigned i = before; i < length && fits; i++)
+		fits = model.state[first + i] != TAKEN;
+	cr_assert_eq(range_extend(&range.slabs[first], length), fits, "%u at %u to %u", before, first, length);
+	if (!fits) {
+		check_records(first, before);
+		return;
+	}
+	check_records(first, length);
+	memset(slab_start(&range.slabs[first]), 0xA5, (size_t)length << GRANULE_SHIFT);
+	memset(&model.state[first], TAKEN, length);
+	model.first_of[first] = (uint16_t)length;
+	model.taken += length - before;
+	model.peak = model.peak > model.taken ? model.peak : model.taken;
+}
+
+static void cut(uint32_t first, unsigned length)
+{
+	unsigned before = model.first_of[first];
+	range_cut(&range.slabs[first], length);
+	check_records(first, length);
+	for (unsigned i = length; i < before; i++)
+		cr_assert_eq(slab_state(&range.slabs[first + i]), SLAB_NONE);
+	memset(&model.state[first + length], DIRTY, before - length);
+	model.first_of[first] = (uint16_t)length;
+	model.taken -= before - length;
 }
 
 static bool zeros(uint32_t granule)
@@ -142,12 +175,20 @@ static void random_run(uint64_t seed, int steps)
 		if (i % 200 == 0)
 			percent = (unsigned)dice_below(&dice, 100);
 		if (dice_chance(&dice, percent)) {
-			take(dice_chance(&dice, 50) ? 1 : 1 + (unsigned)dice_below(&dice, CLASS_SLAB_GRANULES_MAX));
+			unsigned most = dice_chance(&dice, 90) ? CLASS_SHARED_GRANULES_MAX : CLASS_SLAB_GRANULES_MAX;
+			take(dice_chance(&dice, 50) ? 1 : 1 + (unsigned)dice_below(&dice, most));
 		} else {
 			uint32_t first = (uint32_t)dice_below(&dice, GRANULES);
 			while (first < GRANULES && !model.first_of[first])
 				first++;
-			if (first < GRANULES)
+			unsigned length = first < GRANULES ? model.first_of[first] : 0;
+			if (length > 1 && dice_chance(&dice, 30))
+				cut(first, 1 + (unsigned)dice_below(&dice, length - 1));
+			else if (length && length < CLASS_SLAB_GRANULES_MAX && dice_chance(&dice, 30))
+				extend(first,
+				       length + 1 +
+				           (unsigned)dice_below(&dice, dice_chance(&dice, 80) ? 4 : CLASS_SLAB_GRANULES_MAX - length));
+			else if (length)
 				give(first);
 		}
 		if (i % 50 == 0)
@@ -173,8 +214,8 @@ Test(range, random_runs_equal_the_model_2)
 
 Test(range, random_runs_equal_the_model_under_a_cap)
 {
-	model.limit = 300;
-	range_limit((size_t)300 << GRANULE_SHIFT);
+	model.limit = 600;
+	range_limit((size_t)600 << GRANULE_SHIFT);
 	random_run(3, 20000);
 }
 

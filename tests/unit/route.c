@@ -1,5 +1,6 @@
 /* Routes: how ownership is earned, refused and lost, how a cache grows and is emptied, and what has no route. */
 #include "shim/route.h"
+#include "pools/os.h"
 #include "pools/walk.h"
 #include "shim/allocate.h"
 #include "shim/budget.h"
@@ -35,7 +36,7 @@ static struct route *route(unsigned site, size_t size)
 
 static bool is_owned(const void *block)
 {
-	return !slab_is_shared(slab_of(block));
+	return !slab_has_tags(slab_of(block));
 }
 
 static void take(unsigned site, size_t size, unsigned count)
@@ -163,6 +164,7 @@ Test(route, settling_empties_every_cache)
 	cr_assert_eq(after.cached, 0);
 	cr_assert_eq(after.used, before.used - before.cached);
 	cr_assert_eq(thread_self->ready_max, 0);
+	cr_assert_eq(thread_self->ready_large_max, 0);
 	cr_assert_eq(thread_self->ready_owned_max, 0);
 }
 
@@ -234,5 +236,115 @@ Test(route, what_overflows_serves_the_next_site)
 	cr_assert_eq(ledger_sites(l)[route(1, 64)->site].tally.inuse_objects, 1000);
 	cr_assert_eq(ledger_sites(l)[route(2, 64)->site].tally.inuse_objects, 1000);
 	give(2000);
+	whole();
+}
+
+/* --- large blocks ------------------------------------------------------------------------------------------------- */
+
+enum { MIB = 1 << 20 };
+
+static void churn(unsigned site, size_t size, unsigned times)
+{
+	for (unsigned i = 0; i < times; i++) {
+		take(site, size, 1);
+		give(1);
+	}
+}
+
+/* The first frees go to the pools: a buffer that is used once is nobody's to keep. */
+Test(route, a_large_block_stays_ready_once_it_has_come_back_twice)
+{
+	churn(1, MIB, 1);
+	cr_assert_eq(cache_cached(cache_of(1, MIB)), 0);
+	cr_assert_eq(thread_self->ready_large_max, 0);
+	churn(1, MIB, 1);
+	cr_assert_eq(cache_cached(cache_of(1, MIB)), 1);
+	cr_assert_eq(thread_self->ready_large_max, MIB);
+	uint64_t refills = thread_self->refills;
+	size_t active = range_usage().active;
+	churn(1, MIB, 1000);
+	cr_assert_eq(thread_self->refills, refills, "it is taken from there");
+	cr_assert_eq(range_usage().active, active);
+	whole();
+}
+
+Test(route, large_blocks_used_together_stay_ready_together)
+{
+	for (int i = 0; i < 20; i++) {
+		take(1, 100000, 8);
+		give(8);
+	}
+	uint64_t refills = thread_self->refills;
+	for (int i = 0; i < 100; i++) {
+		take(1, 100000, 8);
+		give(8);
+	}
+	cr_assert_eq(thread_self->refills, refills);
+	whole();
+}
+
+static uint64_t ready_bytes(void)
+{
+	uint64_t bytes = 0;
+	for (uint32_t tag = 1; tag <= thread_self->heap.tags; tag++)
+		bytes += cache_cached(&thread_self->heap.caches[tag]) * class_table[route_at(thread_self, tag)->class].size;
+	return bytes;
+}
+
+Test(route, what_large_blocks_lie_ready_is_bounded)
+{
+	for (unsigned site = 0; site < 200; site++)
+		for (size_t size = 5000; size < 4 * MIB; size *= 2)
+			churn(site, size + site, 4);
+	cr_assert_leq(thread_self->ready_large_max, BUDGET_LARGE_THREAD);
+	cr_assert_gt(thread_self->ready_large_max, BUDGET_LARGE_THREAD / 2);
+	cr_assert_leq(ready_bytes(), BUDGET_LARGE_THREAD + thread_self->ready_max);
+	whole();
+	routes_settle(thread_self);
+	cr_assert_eq(thread_self->ready_large_max, 0);
+	churn(1, 4 * MIB, 3);
+	cr_assert_eq(thread_self->ready_large_max, 4 * MIB, "what was given back can be taken again");
+}
+
+static void let_the_clock_tick(void)
+{
+	for (uint64_t now = os_now_ms(); os_now_ms() < now + 2;)
+		;
+}
+
+/* Two looks, a period apart, and nothing taken in between. */
+Test(route, large_blocks_that_nobody_takes_go)
+{
+	route_limits.decay_ms = 1;
+	churn(1, MIB, 3);
+	churn(2, 2 * MIB, 3);
+	for (int look = 0; look < 3; look++) {
+		let_the_clock_tick();
+		churn(2, 2 * MIB, 1);
+		take(3 + (unsigned)look, 50000, 1); /* a refill */
+	}
+	cr_assert_eq(cache_cached(cache_of(1, MIB)), 0);
+	cr_assert_eq(cache_cached(cache_of(2, 2 * MIB)), 1, "this one is in use");
+	cr_assert_eq(thread_self->ready_large_max, 2 * MIB);
+	whole();
+}
+
+Test(route, nothing_large_stays_where_memory_goes_back_at_once)
+{
+	route_limits.decay_ms = 0;
+	churn(1, MIB, 10);
+	cr_assert_eq(cache_cached(cache_of(1, MIB)), 0);
+	cr_assert_eq(thread_self->ready_large_max, 0);
+}
+
+Test(route, trimming_gives_large_blocks_back)
+{
+	churn(1, MIB, 3);
+	churn(2, 300000, 1);
+	cr_assert(cache_cached(cache_of(1, MIB)) == 1 && thread_self->heap.spare_bytes);
+	routes_trim(thread_self);
+	cr_assert_eq(cache_cached(cache_of(1, MIB)), 0);
+	cr_assert_eq(thread_self->ready_large_max, 0);
+	cr_assert_eq(thread_self->heap.spare_bytes, 0);
 	whole();
 }

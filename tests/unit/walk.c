@@ -7,10 +7,11 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-enum { SHARED = 0, OWNED = 1, LONG = 2, FULL_COUNT = 3 };
+enum { SHARED = 0, OWNED = 1, LONG = 2, SINGLE = 3, SPARE = 4 };
 
 static struct user *user;
-static struct slab *current, *partly, *full, *owned, *longer; /* longer: of several granules */
+static struct slab *current, *partly, *full, *owned, *longer,
+	*single;                        /* longer: of several granules; single: of one block */
 static char *cached, *used, *freed; /* blocks: in a cache, with the program, on `partly`'s free list */
 
 static void *take(unsigned key)
@@ -36,6 +37,8 @@ static void setup(void)
 	user_class_of[SHARED] = 9; /* 160 bytes, 102 a slab */
 	user_class_of[OWNED] = 19;
 	user_class_of[LONG] = 60;
+	user_class_of[SINGLE] = CLASSES - 1;
+	user_class_of[SPARE] = CLASS_SINGLE;
 	cr_assert_not_null(user = user_enter());
 	for (int i = 0; i < 1000; i++)
 		blocks[i] = take(SHARED);
@@ -48,6 +51,10 @@ static void setup(void)
 	used = blocks[0];
 	for (int i = 0; i < 30; i++)
 		take(LONG);
+	single = slab_of(take(SINGLE));
+	user_give(user, take(SPARE));
+	cache_shrink(&user->heap, &user->heap.caches[user_tag(user, SPARE)], 0);
+	cr_assert_gt(user->heap.spare_bytes, 0);
 	user_give(user, cached = blocks[1]);
 	/* Some come from another thread, and are not home yet. */
 	for (int i = 301; i < 400; i += 3)
@@ -70,7 +77,7 @@ TestSuite(walk, .init = setup);
 /* With `what` set to `value` the walker says `sentence`; with its own value, nothing. */
 #define BREAK(what, value, sentence)                                                                                   \
 	do {                                                                                                               \
-		__typeof__(what) saved = (what);                                                                               \
+		__typeof__((what) + 0) saved = (what);                                                                         \
 		(what) = (value);                                                                                              \
 		const char *wrong = walk_pools().wrong;                                                                        \
 		(what) = saved;                                                                                                \
@@ -180,6 +187,17 @@ Test(walk, sees_states)
 	BREAK(none->state, SLAB_REST, "a granule is free or in a slab");
 }
 
+Test(walk, sees_single_blocks)
+{
+	cr_assert_gt(single->granules, SLAB_REST_MAX);
+	BREAK(single->state, SLAB_CURRENT, "a slab of a single block is never current");
+	BREAK(single[SLAB_REST_MAX].state, SLAB_REST, "far behind a slab's start the records are empty");
+	BREAK(single[SLAB_REST_MAX - 1].state, SLAB_NONE, "a slab's rest points back at it");
+	BREAK(single->granules, single->granules - 1, "a slab is cut as its class says");
+	BREAK(single->tags, partly->tags, "shared slabs, and only they, have tags");
+	BREAK(single->pool, CLASSES + 5, "a slab fits its pool");
+}
+
 Test(walk, sees_lists)
 {
 	struct pool *pool = pool_of_key(SHARED);
@@ -213,6 +231,7 @@ Test(walk, sees_caches)
 Test(walk, sees_books)
 {
 	struct heap *heap = &user->heap;
+	BREAK(heap->spare_bytes, 0, "its spare bytes are the empty slabs of a single block");
 	BREAK(heap->owned_pools, heap->owned_pools + 1, "a heap knows how many pools sites own");
 	BREAK(heap->used_bytes, heap->used_bytes + 16, "a heap's used bytes are its slabs' used blocks");
 	BREAK(heap->owned_bytes, 0, "its owned bytes are the slabs that are or were owned");
@@ -247,5 +266,6 @@ Test(walk, counts_what_it_sees)
 	struct walk seen = walk_pools();
 	cr_expect_eq(seen.bytes, range_usage().active);
 	cr_expect_eq(seen.owned_bytes, user->heap.owned_bytes);
-	cr_expect_eq(seen.used - seen.cached, (uint64_t)(user_alive(SHARED) - 33 + user_alive(OWNED) + user_alive(LONG)));
+	cr_expect_eq(seen.used - seen.cached,
+	             (uint64_t)(user_alive(SHARED) - 33 + user_alive(OWNED) + user_alive(LONG) + user_alive(SINGLE)));
 }
