@@ -52,7 +52,9 @@ static void *from_pools(size_t size, unsigned class, uintptr_t pc, enum ledger_r
 static bool is_untouched(void *block)
 {
 	struct slab *slab = slab_of(block);
-	bool untouched = slab->zeroed && class_is_single(slab->class);
+	if (!class_is_single(slab->class))
+		return false;
+	bool untouched = slab->zeroed;
 	slab->zeroed = false;
 	return untouched;
 }
@@ -234,7 +236,9 @@ static bool is_roomy(unsigned class, size_t size)
 static bool slab_fits(const struct slab *slab, size_t size)
 {
 	size_t usable = class_table[slab->class].size;
-	return fits_in_place(size, usable) || (slab->roomy && size <= usable && size >= usable / 8 * 3);
+	if (fits_in_place(size, usable) || !class_is_single(slab->class))
+		return fits_in_place(size, usable); /* other blocks' threads write to the record */
+	return slab->roomy && size <= usable && size >= usable / 8 * 3;
 }
 
 static void *move(void *block, size_t usable, size_t size, unsigned class, uintptr_t pc)

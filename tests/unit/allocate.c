@@ -356,6 +356,8 @@ static int go_on_in_the_child(void)
 
 Test(allocate, large_blocks_go_on_in_a_forks_child)
 {
+	if (SANITIZED)
+		cr_skip_test("jemalloc's fork handler takes more locks than ThreadSanitizer can count");
 	large = true;
 	for (uintptr_t round = 0; round < 2; round++) {
 		cr_assert_null(work((void *)(80 + round)));
