@@ -72,6 +72,9 @@ static __attribute__((noinline)) void *allocate_missed(size_t size, unsigned cla
 		block = process_is_inert() ? inert_malloc(size) : early_block(size);
 		return zero && block ? memset(block, 0, size) : block;
 	}
+	if (class < CLASSES && class_table[class].size < size)
+		class =
+			class_of(size); /* the tables were empty until process_start filled them: this is the first call of all */
 	block = class < CLASSES ? from_pools(size, class, pc, &why) : NULL;
 	if (block) {
 		bool untouched = is_untouched(block);

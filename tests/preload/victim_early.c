@@ -3,6 +3,8 @@
  */
 #include "victim.h"
 
+#include <malloc.h>
+
 enum { EARLY = 300 };
 
 static void *from_preinit[EARLY], *from_constructor[EARLY];
@@ -10,9 +12,13 @@ static void *from_preinit[EARLY], *from_constructor[EARLY];
 static void early(void **block)
 {
 	for (int i = 0; i < EARLY; i++) {
-		block[i] = i % 3 ? malloc((size_t)i * 17) : calloc(1, (size_t)i * 400);
+		size_t size = (size_t)(EARLY - 1 - i) * (i % 3 ? 17 : 400); /* the very first call asks for 120 KB */
+		block[i] = i % 3 ? malloc(size) : calloc(1, size);
 		if (!block[i]) {
 			_exit(41);
+		}
+		if (malloc_usable_size(block[i]) < size) {
+			_exit(43);
 		}
 		((volatile char *)block[i])[0] = (char)i;
 	}
