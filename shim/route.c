@@ -83,7 +83,7 @@ static void bring_home(struct thread *thread, uint64_t key, uint16_t *found)
 	*found = *home;
 	*home = tag;
 	if (++thread->misses > INDEX_MISSES * entries && entries < INDEX_MAX &&
-	    entries < INDEX_SPARSEST * thread->heap.tags)
+	    entries < (uint64_t)INDEX_SPARSEST * thread->heap.tags)
 		index_grow(thread);
 }
 
