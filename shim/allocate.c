@@ -170,7 +170,7 @@ void release_other(void *block)
 	}
 	struct cache *cache = &thread->heap.caches[slab_tag(slab, block)];
 	if (cache_give(cache, block))
-		route_overflow(thread, cache);
+		ready_overflow(thread, cache);
 }
 
 /* The return address a pooled block was born at. */

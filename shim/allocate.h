@@ -14,7 +14,7 @@
 #define SLUICE_ALLOCATE_H
 
 #include "pools/pool.h"
-#include "route.h"
+#include "ready.h"
 
 #include <string.h>
 
@@ -65,7 +65,7 @@ static inline void release(void *block)
 		/* Only a slab's first granule has an owner, so the offset in the granule is that in the slab. */
 		struct cache *cache = &thread->heap.caches[slab->tags[(offset & (GRANULE_BYTES - 1)) * slab->inverse >> 32]];
 		if (cache_give(cache, block))
-			route_overflow(thread, cache);
+			ready_overflow(thread, cache);
 		return;
 	}
 	release_other(block);

@@ -75,7 +75,7 @@ SLUICE_API int malloc_trim(size_t pad)
 	if (thread) {
 		heap_send(&thread->heap);
 		heap_drain(&thread->heap);
-		routes_trim(thread);
+		ready_trim(thread);
 	}
 	size_t before = range_usage().purged;
 	heap_tend_all(thread ? &thread->heap : NULL);

@@ -19,6 +19,7 @@
 #include "pools/meta.h"
 #include "pools/range.h"
 #include "publish.h"
+#include "ready.h"
 #include "report.h"
 #include "route.h"
 #include "site.h"
@@ -96,7 +97,7 @@ static void set_up(void)
 		range_limit(conf.pool_max ? (size_t)conf.pool_max : SIZE_MAX);
 		range_decay_set(conf.decay);
 	}
-	routes_init();
+	ready_init();
 	threads_init();
 	atomic_store_explicit(&state, ACTIVE, memory_order_release);
 }

@@ -1,21 +1,17 @@
-/* route.c: finding, refilling and ageing routes. Off the fast path; everything here belongs to the calling thread.
+/* route.c: finding and refilling routes, and the pools they earn and lose. Off the fast path; everything here belongs to
+ * the calling thread.
  *
- * How much a cache may hold follows use, as in TCMalloc's slow start: a refill doubles the batch, up to where it pays;
- * an overflow after a refill (blocks go back and forth) doubles what may lie ready; both within the budget. A cache that
- * nobody takes from is emptied and starts anew. Large blocks are too many bytes for that: a cache keeps
- * one only when its site has taken and freed it twice, within allowances of their own (budget.h), and only while it goes
- * on so: sweep() looks by the clock, at refills. When the thread has as many routes as it may have, further ones share one route per class, counted
- * on site "other".
+ * How many blocks a refill asks for, and how many may lie ready, is ready.c's. When the thread has as many routes as it may
+ * have, further ones share one route per class, counted on site "other".
  */
 #include "route.h"
 
 #include "budget.h"
-#include "peak.h"
 #include "pools/meta.h"
-#include "pools/os.h"
 #include "pools/pool.h"
 #include "pools/walk.h"
 #include "process.h"
+#include "ready.h"
 #include "site.h"
 
 enum {
@@ -24,15 +20,6 @@ enum {
 	INDEX_SPARSEST = 64, /* and at most, however often they do */
 	INDEX_MISSES = 16,   /* an entry, until the index grows for their sake: by then they have cost what growing costs */
 	INDEX_MAX = 1 << 17,
-	BATCH_MAX = 64, /* more would not make a refill cheaper for each block, and lie unused in every route */
-	BATCH_BYTES_MAX = 4 << 10,
-	READY_MAX = 1024, /* what goes back and forth may be longer: a program's own batches */
-	READY_BYTES_MAX = 64 << 10,
-	LARGE = 4 << 10,                  /* classes above it have allowances of their own */
-	READY_SINGLE_BYTES_MAX = 4 << 20, /* of a single-block class, but always one block */
-	READY_LARGE_FEW = 4,              /* a list as short only gives back what is over */
-	CHURNED = 2,
-	SWEEP_REFILLS = 64,
 	RETRY_REFILLS = 64, /* after a refusal */
 	AGE_REFILLS = 4096
 };
@@ -151,140 +138,6 @@ void routes_rename(uint16_t site, uintptr_t pc)
 		}
 }
 
-static bool is_large(unsigned class)
-{
-	return class_table[class].size > LARGE;
-}
-
-/* Sets how many blocks the route's cache may hold. */
-static void set_ready_max(struct thread *thread, uint16_t tag, uint32_t blocks)
-{
-	struct route *route = route_at(thread, tag);
-	struct cache *cache = &thread->heap.caches[tag];
-	uint64_t size = class_table[route->class].size, before = route->ready_max * size, after = blocks * size;
-	if (!is_large(route->class))
-		thread->ready_max += after - before;
-	else if (before > after)
-		budget_give_large(thread, before - after); /* more has been taken by the caller */
-	if (route->pool != POOL_NONE)
-		thread->ready_owned_max += after - before;
-	route->ready_max = blocks;
-	cache->room = (int64_t)blocks - cache->supplied;
-}
-
-/* Lets the cache hold `blocks`, if the budget does. */
-static void allow_ready(struct thread *thread, uint16_t tag, uint32_t blocks)
-{
-	const struct route *route = route_at(thread, tag);
-	size_t size = class_table[route->class].size;
-	if (blocks > route->ready_max && budget_allows_ready(thread, (blocks - route->ready_max) * size))
-		set_ready_max(thread, tag, blocks);
-}
-
-/* A refill: the next one may take twice as much. */
-static void grow_batch(struct thread *thread, uint16_t tag)
-{
-	struct cache *cache = &thread->heap.caches[tag];
-	uint32_t size = class_table[route_at(thread, tag)->class].size;
-	uint32_t batch = cache->batch ? 2u * cache->batch : 1;
-	if (is_large(route_at(thread, tag)->class)) {
-		cache->batch = 1;
-		return;
-	}
-	if (batch > 1 && (batch > BATCH_MAX || batch * size > BATCH_BYTES_MAX))
-		return;
-	allow_ready(thread, tag, 2 * batch);
-	if (batch == 1 || route_at(thread, tag)->ready_max >= batch)
-		cache->batch = (uint16_t)batch;
-}
-
-static void empty_cache(struct thread *thread, uint16_t tag)
-{
-	struct cache *cache = &thread->heap.caches[tag];
-	cache_shrink(&thread->heap, cache, 0);
-	cache->batch = 0;
-	route_at(thread, tag)->churned = 0;
-	set_ready_max(thread, tag, 0);
-}
-
-void routes_settle(struct thread *thread)
-{
-	for (uint32_t tag = 1; tag <= thread->heap.tags; tag++)
-		empty_cache(thread, (uint16_t)tag);
-}
-
-/* The cache of `tag` is full. If it was refilled since the last time, it may hold twice as much, within the budget. */
-static void more_room(struct thread *thread, uint16_t tag)
-{
-	struct route *route = route_at(thread, tag);
-	uint32_t twice = 2 * route->ready_max;
-	if (route->refilled && twice <= READY_MAX && twice * class_table[route->class].size <= READY_BYTES_MAX)
-		allow_ready(thread, tag, twice);
-	route->refilled = 0;
-}
-
-static void note_peak(struct thread *thread)
-{
-	int64_t live = (int64_t)thread->heap.used_bytes;
-	if (live - thread->live_noted >= PEAK_STEP_BYTES || thread->live_noted - live >= PEAK_STEP_BYTES) {
-		peak_note(live - thread->live_noted);
-		thread->live_noted = live;
-	}
-}
-
-/* Blocks that share a slab keep all of it when they lie ready, so there may be fewer. */
-static size_t ready_bytes_max(unsigned class)
-{
-	return class_is_single(class) ? READY_SINGLE_BYTES_MAX : READY_BYTES_MAX;
-}
-
-/* Of a large class: what is taken and freed again and again may stay, one block first. */
-static void overflow_large(struct thread *thread, uint16_t tag)
-{
-	struct route *route = route_at(thread, tag);
-	size_t size = class_table[route->class].size;
-	uint32_t more = route->ready_max ? route->ready_max : 1;
-	route->churned += route->churned < CHURNED && route->refilled;
-	if (route->refilled && route->churned == CHURNED && route_limits.decay_ms &&
-	    (more + route->ready_max == 1 || (more + route->ready_max) * size <= ready_bytes_max(route->class)) &&
-	    budget_take_large(thread, more * size))
-		set_ready_max(thread, tag, more + route->ready_max);
-	route->refilled = 0;
-	struct cache *cache = &thread->heap.caches[tag];
-	uint32_t keep = route->ready_max < READY_LARGE_FEW ? route->ready_max : route->ready_max / 2;
-	if (cache_cached(cache) > route->ready_max)
-		cache_shrink(&thread->heap, cache, keep);
-	note_peak(thread);
-}
-
-/* What others freed comes home in lots, and the cache is full. */
-static bool more_room_at_home(struct heap *heap, uint16_t tag)
-{
-	const struct cache *cache = &heap->caches[tag];
-	const struct route *route = route_at(thread_of(heap), tag);
-	if (!route->refilled || is_large(route->class))
-		return false;
-	more_room(thread_of(heap), tag);
-	return (int64_t)(cache->frees - cache->allocs) <= cache->room;
-}
-
-void routes_init(void)
-{
-	cache_over = more_room_at_home;
-}
-
-void route_overflow(struct thread *thread, struct cache *cache)
-{
-	uint16_t tag = (uint16_t)(cache - thread->heap.caches);
-	if (is_large(route_at(thread, tag)->class)) {
-		overflow_large(thread, tag);
-		return;
-	}
-	more_room(thread, tag);
-	thread->stocked[route_at(thread, tag)->class] = tag;
-	cache_shrink(&thread->heap, cache, route_at(thread, tag)->ready_max / 2);
-}
-
 static void set_kind(struct thread *thread, uint16_t tag, enum route_kind kind)
 {
 	struct route *route = route_at(thread, tag);
@@ -299,12 +152,8 @@ static void set_kind(struct thread *thread, uint16_t tag, enum route_kind kind)
 static void set_pool(struct thread *thread, uint16_t tag, uint16_t pool)
 {
 	struct route *route = route_at(thread, tag);
-	uint64_t bytes = (uint64_t)route->ready_max * class_table[route->class].size;
-	if (route->pool != POOL_NONE)
-		thread->ready_owned_max -= bytes;
+	ready_set_owned(thread, route, pool != POOL_NONE);
 	route->pool = pool;
-	if (pool != POOL_NONE)
-		thread->ready_owned_max += bytes;
 }
 
 static void pool_lost(struct heap *heap, uint16_t tag)
@@ -314,49 +163,10 @@ static void pool_lost(struct heap *heap, uint16_t tag)
 	route_at(thread, tag)->retry_at = thread->refills + RETRY_REFILLS;
 }
 
-/* Large classes: caches nobody has taken from since the last time give theirs back, and the heap its spare ones. */
-static void sweep(struct thread *thread, bool all)
-{
-	for (uint32_t tag = 1; tag <= thread->heap.tags && thread->ready_large_max; tag++) {
-		struct route *route = route_at(thread, tag);
-		if (!is_large(route->class) || !route->ready_max)
-			continue;
-		uint32_t allocs = (uint32_t)thread->heap.caches[tag].allocs;
-		if (all || allocs == route->seen)
-			empty_cache(thread, (uint16_t)tag);
-		route->seen = allocs;
-	}
-	heap_shed_spares(&thread->heap);
-}
-
-void routes_trim(struct thread *thread)
-{
-	sweep(thread, true);
-}
-
-static void sweep_if_due(struct thread *thread)
-{
-	if (route_limits.decay_ms <= 0 || !(thread->ready_large_max || thread->heap.spare_bytes))
-		return;
-	uint64_t now = os_now_ms();
-	if (now - thread->swept_ms < (uint64_t)route_limits.decay_ms)
-		return;
-	thread->swept_ms = now;
-	sweep(thread, false);
-}
-
-/* Caches nobody has taken from since the last time are emptied, and pools that have gone cold give back slabs. */
+/* Caches nobody takes from are emptied, and pools that have gone cold give back slabs. */
 static void age(struct thread *thread)
 {
-	for (uint32_t tag = 1; tag <= thread->heap.tags; tag++) {
-		const struct cache *cache = &thread->heap.caches[tag];
-		struct route *route = route_at(thread, tag);
-		if (is_large(route->class))
-			continue;
-		if (route->ready_max && (uint32_t)cache->allocs == route->seen)
-			empty_cache(thread, (uint16_t)tag);
-		route->seen = (uint32_t)cache->allocs;
-	}
+	ready_age(thread);
 	heap_age(&thread->heap, pool_lost);
 }
 
@@ -480,7 +290,7 @@ bool route_resize(struct thread *thread, struct slab *slab, unsigned class, size
 	to->supplied++;
 	to->room--;
 	route_at(thread, after)->reallocs++;
-	note_peak(thread);
+	thread_note_peak(thread);
 	return true;
 }
 
@@ -488,7 +298,7 @@ static bool refill(struct thread *thread, uint16_t tag, enum ledger_reason *why)
 {
 	void *list = NULL;
 	enum route_kind kind = KIND_OWNED;
-	grow_batch(thread, tag);
+	ready_grow_batch(thread, tag);
 	uint32_t want = thread->heap.caches[tag].batch;
 	if (route_limits.site_max && !(want = within_site_max(thread, tag, want))) {
 		route_at(thread, tag)->capped_until = thread->refills + RETRY_REFILLS;
@@ -508,7 +318,7 @@ static bool refill(struct thread *thread, uint16_t tag, enum ledger_reason *why)
 	cache->supplied += count;
 	cache->room -= count;
 	route_at(thread, tag)->refilled = 1;
-	note_peak(thread);
+	thread_note_peak(thread);
 	return count != 0;
 }
 
@@ -536,8 +346,7 @@ void *route_refill(struct thread *thread, uintptr_t pc, unsigned class, size_t s
 	audit(thread);
 	if (++thread->refills % AGE_REFILLS == 0)
 		age(thread);
-	if (is_large(class) || thread->refills % SWEEP_REFILLS == 0)
-		sweep_if_due(thread);
+	ready_decay(thread, class);
 	uint16_t tag = find_or_add(thread, pc, class);
 	if (!tag)
 		return NULL;

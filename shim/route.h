@@ -1,9 +1,9 @@
 /* route.h: for each (return address, class) of a thread, which pool serves it.
  *
  * A route is the cold half of a tag; the hot half is its cache (pools/cache.h). Every route begins with the shared pool
- * of its class, and with one block at a time; its batches double as it goes on, and with them what its cache may hold.
- * It earns a pool of its own when it has about a slab of live bytes and the budget allows (budget.h), and loses it when
- * the pool is mostly empty and nobody asks (heap_age).
+ * of its class, and with one block at a time; its batches double as it goes on, and with them what its cache may hold
+ * (ready.h). It earns a pool of its own when it has about a slab of live bytes and the budget allows (budget.h), and
+ * loses it when the pool is mostly empty and nobody asks (heap_age).
  */
 #ifndef SLUICE_ROUTE_H
 #define SLUICE_ROUTE_H
@@ -25,8 +25,8 @@ struct route {
 	uint64_t owned_used;     /* publish.c's: used blocks of owned slabs, summed up while it runs */
 	uint64_t retry_at;       /* thread's refill number before which ownership is not asked for again */
 	uint64_t capped_until;   /* refill number before which the site's cap is taken as reached */
-	uint32_t seen;           /* low half of the cache's allocs when route_age last looked */
-	uint32_t ready_max;      /* blocks the cache may hold */
+	uint32_t seen;           /* low half of the cache's allocs when ready.c last looked */
+	uint32_t ready_max;      /* blocks the cache may hold: ready.h */
 	uint16_t site;
 	uint16_t pool; /* index of its owned pool, or POOL_NONE */
 	uint8_t class;
@@ -43,9 +43,6 @@ struct route_limits {
 	int64_t decay_ms;   /* what lies ready of large classes and is not taken from goes after this; -1: never */
 };
 extern struct route_limits route_limits;
-
-/* Before the first thread. */
-void routes_init(void);
 
 static inline struct route *route_at(const struct thread *thread, uint32_t tag)
 {
@@ -64,15 +61,6 @@ struct route *route_of(struct thread *thread, uintptr_t pc, unsigned class);
 
 /* The site is known by another address: every thread's routes of it are found by that one alone. */
 void routes_rename(uint16_t site, uintptr_t pc);
-
-/* cache_give said that the thread's cache holds too much. */
-void route_overflow(struct thread *thread, struct cache *cache);
-
-/* Gives every block the caches hold ready back to the pools; the thread is about to go. */
-void routes_settle(struct thread *thread);
-
-/* Gives back what lies ready of large classes and the heap's spare ones, as malloc_trim asks. */
-void routes_trim(struct thread *thread);
 
 /* May the site hold one more block of the tag's class? */
 bool route_may_take(const struct thread *thread, uint16_t tag);

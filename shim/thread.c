@@ -10,10 +10,11 @@
 #include "thread.h"
 
 #include "budget.h"
+#include "peak.h"
 #include "pools/meta.h"
 #include "process.h"
 #include "publish_threads.h"
-#include "route.h"
+#include "ready.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -47,7 +48,7 @@ static void leave(void *times)
 	if (!thread)
 		return;
 	int saved = errno;
-	routes_settle(thread);
+	ready_settle(thread);
 	publish_thread_end(thread);
 	/* From here on a signal handler that allocates finds no heap and gets another. */
 	thread_self = (struct thread *)(times == (void *)1 ? &again : &late);
@@ -103,6 +104,15 @@ struct heap *thread_sender_slow(void)
 	static __thread uint32_t frees;
 	struct thread *thread = frees++ < FREES_ALONE ? NULL : thread_get();
 	return thread ? &thread->heap : NULL;
+}
+
+void thread_note_peak(struct thread *thread)
+{
+	int64_t live = (int64_t)thread->heap.used_bytes;
+	if (live - thread->live_noted >= PEAK_STEP_BYTES || thread->live_noted - live >= PEAK_STEP_BYTES) {
+		peak_note(live - thread->live_noted);
+		thread->live_noted = live;
+	}
 }
 
 void threads_fork_child(void)

@@ -52,6 +52,9 @@ struct thread *thread_if_any(void);
 /* Once, before any thread allocates; safe to call before constructors. */
 void threads_init(void);
 
+/* Tells peak.h how the thread's live bytes have changed, when it is worth telling. After any change of many. */
+void thread_note_peak(struct thread *thread);
+
 /* The child of a fork: only the calling thread is left. */
 void threads_fork_child(void);
 

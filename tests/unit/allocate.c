@@ -6,7 +6,7 @@
 #include "pools/walk.h"
 #include "shim/fallback.h"
 #include "shim/publish.h"
-#include "shim/route.h"
+#include "shim/ready.h"
 #include "shim/site.h"
 #include "tests/acting.h"
 #include "tests/dice.h"
@@ -414,7 +414,7 @@ Test(allocate, large_zeroed_blocks_are_zero_whatever_was_there)
 		memset(block, 0xFF, bytes);
 		release(dice_chance(&dice, 50) ? block : dirty);
 		if (dice_chance(&dice, 10)) {
-			routes_trim(thread_self);
+			ready_trim(thread_self);
 			range_trim();
 		}
 	}

@@ -36,7 +36,7 @@ static __attribute__((constructor(101))) void begin(void)
 
 enum {
 	ALLOWANCE = 256 << 10,
-	BATCH_BYTES = 4 << 10, /* as in route.c */
+	BATCH_BYTES = 4 << 10, /* as in ready.c */
 	ITEMS = 1 << 18,
 	CHECKPOINTS = 20000,
 	WALK_EVERY = 64,

@@ -5,6 +5,7 @@
 #include "shim/allocate.h"
 #include "shim/budget.h"
 #include "shim/publish.h"
+#include "shim/ready.h"
 #include "shim/site.h"
 #include "tests/acting.h"
 
@@ -120,7 +121,7 @@ Test(route, charges_come_back)
 		take(1, 64, 3000);
 		cr_assert_gt(thread_self->heap.owned_bytes, 0, "round %d", round);
 		give(3000);
-		routes_settle(thread_self);
+		ready_settle(thread_self);
 		whole();
 	}
 }
@@ -158,7 +159,7 @@ Test(route, settling_empties_every_cache)
 	}
 	struct walk before = walk_pools();
 	cr_assert_gt(before.cached, 0);
-	routes_settle(thread_self);
+	ready_settle(thread_self);
 	struct walk after = walk_pools();
 	cr_assert_null(after.wrong);
 	cr_assert_eq(after.cached, 0);
@@ -300,7 +301,7 @@ Test(route, what_large_blocks_lie_ready_is_bounded)
 	cr_assert_gt(thread_self->ready_large_max, BUDGET_LARGE_THREAD / 2);
 	cr_assert_leq(ready_bytes(), BUDGET_LARGE_THREAD + thread_self->ready_max);
 	whole();
-	routes_settle(thread_self);
+	ready_settle(thread_self);
 	cr_assert_eq(thread_self->ready_large_max, 0);
 	churn(1, 4 * MIB, 3);
 	cr_assert_eq(thread_self->ready_large_max, 4 * MIB, "what was given back can be taken again");
@@ -342,7 +343,7 @@ Test(route, trimming_gives_large_blocks_back)
 	churn(1, MIB, 3);
 	churn(2, 300000, 1);
 	cr_assert(cache_cached(cache_of(1, MIB)) == 1 && thread_self->heap.spare_bytes);
-	routes_trim(thread_self);
+	ready_trim(thread_self);
 	cr_assert_eq(cache_cached(cache_of(1, MIB)), 0);
 	cr_assert_eq(thread_self->ready_large_max, 0);
 	cr_assert_eq(thread_self->heap.spare_bytes, 0);

@@ -1,0 +1,203 @@
+/* ready.c: see ready.h.
+ *
+ * How much a cache may hold follows use, as in TCMalloc's slow start: a refill doubles the batch, up to where it pays; an
+ * overflow after a refill (blocks go back and forth) doubles what may lie ready; both within the budget. Large blocks are
+ * too many bytes for that: a cache keeps one only when its site has taken and freed it twice, within allowances of their
+ * own (budget.h), and only while it goes on so: sweep() looks by the clock.
+ */
+#include "ready.h"
+
+#include "budget.h"
+#include "pools/os.h"
+#include "pools/pool.h"
+
+enum {
+	BATCH_MAX = 64, /* more would not make a refill cheaper for each block, and lie unused in every route */
+	BATCH_BYTES_MAX = 4 << 10,
+	READY_MAX = 1024, /* what goes back and forth may be longer: a program's own batches */
+	READY_BYTES_MAX = 64 << 10,
+	LARGE = 4 << 10,                  /* classes above it have allowances of their own */
+	READY_SINGLE_BYTES_MAX = 4 << 20, /* of a single-block class, but always one block */
+	READY_LARGE_FEW = 4,              /* a list as short only gives back what is over */
+	CHURNED = 2,
+	SWEEP_REFILLS = 64
+};
+
+static bool is_large(unsigned class)
+{
+	return class_table[class].size > LARGE;
+}
+
+/* Sets how many blocks the route's cache may hold. */
+static void set_ready_max(struct thread *thread, uint16_t tag, uint32_t blocks)
+{
+	struct route *route = route_at(thread, tag);
+	struct cache *cache = &thread->heap.caches[tag];
+	uint64_t size = class_table[route->class].size, before = route->ready_max * size, after = blocks * size;
+	if (!is_large(route->class))
+		thread->ready_max += after - before;
+	else if (before > after)
+		budget_give_large(thread, before - after); /* more has been taken by the caller */
+	if (route->pool != POOL_NONE)
+		thread->ready_owned_max += after - before;
+	route->ready_max = blocks;
+	cache->room = (int64_t)blocks - cache->supplied;
+}
+
+void ready_set_owned(struct thread *thread, const struct route *route, bool owned)
+{
+	uint64_t bytes = (uint64_t)route->ready_max * class_table[route->class].size;
+	if (route->pool != POOL_NONE)
+		thread->ready_owned_max -= bytes;
+	if (owned)
+		thread->ready_owned_max += bytes;
+}
+
+/* Lets the cache hold `blocks`, if the budget does. */
+static void allow_ready(struct thread *thread, uint16_t tag, uint32_t blocks)
+{
+	const struct route *route = route_at(thread, tag);
+	size_t size = class_table[route->class].size;
+	if (blocks > route->ready_max && budget_allows_ready(thread, (blocks - route->ready_max) * size))
+		set_ready_max(thread, tag, blocks);
+}
+
+void ready_grow_batch(struct thread *thread, uint16_t tag)
+{
+	struct cache *cache = &thread->heap.caches[tag];
+	uint32_t size = class_table[route_at(thread, tag)->class].size;
+	uint32_t batch = cache->batch ? 2u * cache->batch : 1;
+	if (is_large(route_at(thread, tag)->class)) {
+		cache->batch = 1;
+		return;
+	}
+	if (batch > 1 && (batch > BATCH_MAX || batch * size > BATCH_BYTES_MAX))
+		return;
+	allow_ready(thread, tag, 2 * batch);
+	if (batch == 1 || route_at(thread, tag)->ready_max >= batch)
+		cache->batch = (uint16_t)batch;
+}
+
+/* The cache of `tag` is full. If it was refilled since the last time, it may hold twice as much, within the budget. */
+static void more_room(struct thread *thread, uint16_t tag)
+{
+	struct route *route = route_at(thread, tag);
+	uint32_t twice = 2 * route->ready_max;
+	if (route->refilled && twice <= READY_MAX && twice * class_table[route->class].size <= READY_BYTES_MAX)
+		allow_ready(thread, tag, twice);
+	route->refilled = 0;
+}
+
+/* Blocks that share a slab keep all of it when they lie ready, so there may be fewer. */
+static size_t ready_bytes_max(unsigned class)
+{
+	return class_is_single(class) ? READY_SINGLE_BYTES_MAX : READY_BYTES_MAX;
+}
+
+/* Of a large class: what is taken and freed again and again may stay, one block first. */
+static void overflow_large(struct thread *thread, uint16_t tag)
+{
+	struct route *route = route_at(thread, tag);
+	size_t size = class_table[route->class].size;
+	uint32_t more = route->ready_max ? route->ready_max : 1;
+	route->churned += route->churned < CHURNED && route->refilled;
+	if (route->refilled && route->churned == CHURNED && route_limits.decay_ms &&
+	    (more + route->ready_max == 1 || (more + route->ready_max) * size <= ready_bytes_max(route->class)) &&
+	    budget_take_large(thread, more * size))
+		set_ready_max(thread, tag, more + route->ready_max);
+	route->refilled = 0;
+	struct cache *cache = &thread->heap.caches[tag];
+	uint32_t keep = route->ready_max < READY_LARGE_FEW ? route->ready_max : route->ready_max / 2;
+	if (cache_cached(cache) > route->ready_max)
+		cache_shrink(&thread->heap, cache, keep);
+	thread_note_peak(thread);
+}
+
+void ready_overflow(struct thread *thread, struct cache *cache)
+{
+	uint16_t tag = (uint16_t)(cache - thread->heap.caches);
+	if (is_large(route_at(thread, tag)->class)) {
+		overflow_large(thread, tag);
+		return;
+	}
+	more_room(thread, tag);
+	thread->stocked[route_at(thread, tag)->class] = tag;
+	cache_shrink(&thread->heap, cache, route_at(thread, tag)->ready_max / 2);
+}
+
+/* What others freed comes home in lots, and the cache is full. */
+static bool more_room_at_home(struct heap *heap, uint16_t tag)
+{
+	const struct cache *cache = &heap->caches[tag];
+	const struct route *route = route_at(thread_of(heap), tag);
+	if (!route->refilled || is_large(route->class))
+		return false;
+	more_room(thread_of(heap), tag);
+	return (int64_t)(cache->frees - cache->allocs) <= cache->room;
+}
+
+void ready_init(void)
+{
+	cache_over = more_room_at_home;
+}
+
+static void empty_cache(struct thread *thread, uint16_t tag)
+{
+	struct cache *cache = &thread->heap.caches[tag];
+	cache_shrink(&thread->heap, cache, 0);
+	cache->batch = 0;
+	route_at(thread, tag)->churned = 0;
+	set_ready_max(thread, tag, 0);
+}
+
+void ready_settle(struct thread *thread)
+{
+	for (uint32_t tag = 1; tag <= thread->heap.tags; tag++)
+		empty_cache(thread, (uint16_t)tag);
+}
+
+void ready_age(struct thread *thread)
+{
+	for (uint32_t tag = 1; tag <= thread->heap.tags; tag++) {
+		const struct cache *cache = &thread->heap.caches[tag];
+		struct route *route = route_at(thread, tag);
+		if (is_large(route->class))
+			continue;
+		if (route->ready_max && (uint32_t)cache->allocs == route->seen)
+			empty_cache(thread, (uint16_t)tag);
+		route->seen = (uint32_t)cache->allocs;
+	}
+}
+
+/* Large classes: caches nobody has taken from since the last time give theirs back, and the heap its spare ones. */
+static void sweep(struct thread *thread, bool all)
+{
+	for (uint32_t tag = 1; tag <= thread->heap.tags && thread->ready_large_max; tag++) {
+		struct route *route = route_at(thread, tag);
+		if (!is_large(route->class) || !route->ready_max)
+			continue;
+		uint32_t allocs = (uint32_t)thread->heap.caches[tag].allocs;
+		if (all || allocs == route->seen)
+			empty_cache(thread, (uint16_t)tag);
+		route->seen = allocs;
+	}
+	heap_shed_spares(&thread->heap);
+}
+
+void ready_decay(struct thread *thread, unsigned class)
+{
+	if (!is_large(class) && thread->refills % SWEEP_REFILLS != 0)
+		return;
+	if (route_limits.decay_ms <= 0 || !(thread->ready_large_max || thread->heap.spare_bytes))
+		return;
+	uint64_t now = os_now_ms();
+	if (now - thread->swept_ms < (uint64_t)route_limits.decay_ms)
+		return;
+	thread->swept_ms = now;
+	sweep(thread, false);
+}
+
+void ready_trim(struct thread *thread)
+{
+	sweep(thread, true);
+}
