@@ -72,9 +72,9 @@ static __attribute__((noinline)) void *allocate_missed(size_t size, unsigned cla
 		block = process_is_inert() ? inert_malloc(size) : early_block(size);
 		return zero && block ? memset(block, 0, size) : block;
 	}
+	/* The first call of all: the tables were empty until process_start filled them. */
 	if (class < CLASSES && class_table[class].size < size)
-		class =
-			class_of(size); /* the tables were empty until process_start filled them: this is the first call of all */
+		class = class_of(size);
 	block = class < CLASSES ? from_pools(size, class, pc, &why) : NULL;
 	if (block) {
 		bool untouched = is_untouched(block);
@@ -230,9 +230,10 @@ static unsigned class_to_grow(size_t size, size_t usable)
 	return class_of(size);
 }
 
+/* Of a single-block class. */
 static bool is_roomy(unsigned class, size_t size)
 {
-	return class_is_single(class) && class_table[class].size - size > class_table[class].size / 4;
+	return class_table[class].size - size > class_table[class].size / 4;
 }
 
 /* A block with room has more than a quarter to spare; one that then shrinks again, to less than three eighths, loses it. */
@@ -247,11 +248,12 @@ static bool slab_fits(const struct slab *slab, size_t size)
 static void *move(void *block, size_t usable, size_t size, unsigned class, uintptr_t pc)
 {
 	void *fresh = allocate_class(size, class, false, pc);
-	if (fresh && range_holds(fresh) && class < CLASSES)
-		slab_of(fresh)->roomy = is_roomy(class, size);
-	if (fresh)
-		memcpy(fresh, block, size < usable ? size : usable);
-	return fresh;
+	if (!fresh)
+		return NULL;
+	struct slab *slab = range_holds(fresh) ? slab_of(fresh) : NULL;
+	if (slab && class_is_single(slab->class))
+		slab->roomy = is_roomy(slab->class, size);
+	return memcpy(fresh, block, size < usable ? size : usable);
 }
 
 /* A block that is its slab's only one grows into what is free behind it, and gives back what it no longer needs. */
