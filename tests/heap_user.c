@@ -3,6 +3,7 @@
 #include "heap_user.h"
 
 #include "pools/meta.h"
+#include "tests/forked.h"
 
 enum { BATCH_MOST = 64, BATCH_BYTES_MOST = 16 << 10 };
 
@@ -158,6 +159,40 @@ static void lost(struct heap *heap, uint16_t tag)
 void user_age(struct user *user)
 {
 	heap_age(&user->heap, lost);
+}
+
+static void prepare(void)
+{
+	heap_fork_prepare();
+	range_fork_prepare();
+	meta_fork_prepare();
+}
+
+static void go_on(void)
+{
+	meta_fork_parent();
+	range_fork_parent();
+	heap_fork_parent();
+}
+
+static struct {
+	struct user *mine;
+	int (*run)(struct user *);
+} child;
+
+static int go_on_in_the_child(void)
+{
+	meta_fork_child();
+	range_fork_child();
+	heap_fork_child(&child.mine->heap);
+	return child.run(child.mine);
+}
+
+int user_forked(struct user *mine, int (*run)(struct user *))
+{
+	child.mine = mine;
+	child.run = run;
+	return forked_between(prepare, go_on_in_the_child, go_on);
 }
 
 int64_t user_alive(unsigned key)

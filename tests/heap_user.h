@@ -55,6 +55,10 @@ void user_settle(struct user *user);
 /* heap_age with what it takes to notice a lost pool. */
 void user_age(struct user *user);
 
+/* A child that goes on with its user, the only one left, and ends with what `run` returns: its wait status, 0 for good.
+ * Around it, as in shim/, the fork handlers of all of pools/. */
+int user_forked(struct user *mine, int (*run)(struct user *mine));
+
 /* Blocks of the key alive on all heaps by their books: allocs - frees. Exact when nothing is on its way. */
 int64_t user_alive(unsigned key);
 

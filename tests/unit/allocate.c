@@ -10,6 +10,8 @@
 #include "shim/site.h"
 #include "tests/acting.h"
 #include "tests/dice.h"
+#include "tests/forked.h"
+#include "tests/refusal.h"
 #include "tests/sanitized.h"
 
 #include <criterion/criterion.h>
@@ -17,9 +19,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 static __attribute__((constructor(101))) void begin(void)
 {
@@ -338,16 +337,6 @@ Test(allocate, large_blocks_with_memory_going_back_at_once)
 	exact(60, 2);
 }
 
-static int exit_of(int (*run)(void))
-{
-	int status;
-	pid_t child = fork();
-	if (child == 0)
-		_exit(run());
-	cr_assert_eq(waitpid(child, &status, 0), child);
-	return status;
-}
-
 /* A child goes on with what its parent had in caches and spare slabs, and the parent is not touched by it. */
 static int go_on_in_the_child(void)
 {
@@ -361,7 +350,7 @@ Test(allocate, large_blocks_go_on_in_a_forks_child)
 	large = true;
 	for (uintptr_t round = 0; round < 2; round++) {
 		cr_assert_null(work((void *)(80 + round)));
-		cr_assert_eq(exit_of(go_on_in_the_child), 0);
+		cr_assert_eq(forked(go_on_in_the_child), 0);
 		check_ledger();
 	}
 }
@@ -560,14 +549,6 @@ Test(allocate, a_thread_too_late_for_a_heap_is_counted)
 
 /* --- the kernel says no ------------------------------------------------------------------------------------------- */
 
-#define HOLDS(what)                                                                                                    \
-	do {                                                                                                               \
-		if (!(what))                                                                                                   \
-			return __LINE__ % 255 + 1;                                                                                 \
-	} while (0)
-
-static const struct rlimit no_more = {4096, RLIM_INFINITY}, any = {RLIM_INFINITY, RLIM_INFINITY};
-
 static void warm_the_fallback(void)
 {
 	for (int i = 0; i < 20; i++)
@@ -576,19 +557,12 @@ static void warm_the_fallback(void)
 		release(taken[i]);
 }
 
-static void use_up_tables(void)
-{
-	for (size_t bytes = 1 << 16; bytes >= 64; bytes /= 2)
-		while (meta_take(bytes))
-			;
-}
-
 static int memory_refused(void)
 {
 	unsigned n = 0;
 	warm_the_fallback();
-	HOLDS(allocate(50, pc_of(9)) && setrlimit(RLIMIT_DATA, &no_more) == 0);
-	use_up_tables();
+	HOLDS(allocate(50, pc_of(9)) && memory_refuse());
+	tables_use_up();
 	while (n < 70000 && (taken[n] = allocate(2000, pc_of(9 + n % 40)))) {
 		memset(taken[n], (int)n, 2000);
 		n++;
@@ -600,7 +574,7 @@ static int memory_refused(void)
 		release(taken[i]);
 	}
 	HOLDS(!walk_pools().wrong);
-	HOLDS(setrlimit(RLIMIT_DATA, &any) == 0);
+	HOLDS(memory_allow());
 	for (unsigned i = 0; i < 20000; i++)
 		HOLDS(taken[i] = allocate(2000, pc_of(9)));
 	for (unsigned i = 0; i < 20000; i++)
@@ -622,7 +596,7 @@ static int large_memory_refused(void)
 		HOLDS(taken[i] = allocate(bytes[i] = 300000, pc_of(13)));
 		memset(taken[i], i, bytes[i]);
 	}
-	HOLDS(setrlimit(RLIMIT_DATA, &no_more) == 0);
+	HOLDS(memory_refuse());
 	for (int step = 0; step < 4000; step++) {
 		unsigned i = (unsigned)dice_below(&dice, MOST);
 		size_t size = 1 + large_size(&dice) % CLASS_SIZE_MAX;
@@ -651,7 +625,7 @@ static int large_memory_refused(void)
 	HOLDS(refused > 10);
 	for (unsigned i = 0; i < MOST; i++)
 		release(taken[i]);
-	HOLDS(setrlimit(RLIMIT_DATA, &any) == 0);
+	HOLDS(memory_allow());
 	struct walk seen = walk_pools();
 	HOLDS(!seen.wrong);
 	return seen.used - seen.cached ? 255 : 0;
@@ -680,23 +654,23 @@ static int heap_refused(void)
 	pthread_barrier_init(&both, NULL, 2);
 	HOLDS(pthread_create(&thread, NULL, first_without_memory, NULL) == 0);
 	pthread_barrier_wait(&both);
-	HOLDS(setrlimit(RLIMIT_DATA, &no_more) == 0);
-	use_up_tables();
+	HOLDS(memory_refuse());
+	tables_use_up();
 	pthread_barrier_wait(&both);
 	pthread_join(thread, &wrong);
 	if (wrong)
 		return (int)(uintptr_t)wrong;
 	HOLDS(!walk_pools().wrong);
-	return setrlimit(RLIMIT_DATA, &any);
+	return memory_allow() ? 0 : 255;
 }
 
 Test(allocate, refused_memory_is_counted_and_nothing_is_lost)
 {
 	if (SANITIZED)
 		cr_skip_test("a sanitizer needs the kernel's yes");
-	cr_expect_eq(exit_of(memory_refused), 0);
-	int large_refused = exit_of(large_memory_refused);
+	cr_expect_eq(forked(memory_refused), 0);
+	int large_refused = forked(large_memory_refused);
 	cr_expect_eq(large_refused, 0, "%x", (unsigned)large_refused);
-	int refused = exit_of(heap_refused);
+	int refused = forked(heap_refused);
 	cr_expect_eq(refused, 0, "%x", (unsigned)refused);
 }

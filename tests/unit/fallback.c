@@ -7,15 +7,14 @@
 #include "shim/site.h"
 #include "tests/acting.h"
 #include "tests/dice.h"
+#include "tests/forked.h"
+#include "tests/refusal.h"
 #include "tests/sanitized.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 static __attribute__((constructor(101))) void begin(void)
 {
@@ -286,34 +285,25 @@ static void *warm[WARM];
 
 static int without_records(void)
 {
-	struct rlimit none = {4096, RLIM_INFINITY};
 	for (int i = 0; i < WARM / 100; i++) /* memory for jemalloc to work with, in few records */
 		warm[i] = fallback_take(50000, 0, false, pc_of(1), REASON_MEMORY);
 	for (int i = 0; i < WARM / 100; i++)
 		fallback_give(warm[i]);
-	if (setrlimit(RLIMIT_DATA, &none))
-		return 1;
-	size_t sizes[] = {65536, 32768, 16384, 8192, 4096, 2048, 1024, 512, 256, 128, 64};
-	for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++)
-		for (size_t big = sizes[i] << 8; big >= sizes[i]; big /= 2)
-			while (meta_take(big))
-				;
+	HOLDS(memory_refuse());
+	tables_use_up();
 	uint64_t known = 0;
 	unsigned taken = 0;
 	for (; taken < WARM && (warm[taken] = fallback_take(16, 0, false, pc_of(2), REASON_MEMORY)); taken++) {
 		known += fallback_pc(warm[taken]) == pc_of(2);
 		memset(warm[taken], 0x77, 16);
 	}
-	if (taken < WARM / 2 || known == taken || known < 1000)
-		return 2;
+	HOLDS(taken >= WARM / 2 && known >= 1000 && known < taken);
 	for (unsigned i = 0; i < taken; i++)
-		if (*(unsigned char *)warm[i] != 0x77)
-			return 3;
+		HOLDS(*(unsigned char *)warm[i] == 0x77);
 	for (unsigned i = 0; i < taken; i++)
 		fallback_give(warm[i]);
 	const struct site_fallback *on = site_fallback(site_of(pc_of(2)));
-	if (fallback_untracked() != taken - known)
-		return 4;
+	HOLDS(fallback_untracked() == taken - known);
 	/* The table is whole again: a block is recorded, found and forgotten. Only a shard that never had memory cannot. */
 	void *block;
 	unsigned tries = 0;
@@ -321,20 +311,15 @@ static int without_records(void)
 		block = fallback_take(16, 0, false, pc_of(2), REASON_MEMORY);
 		tries++;
 	} while (block && fallback_pc(block) != pc_of(2) && tries < 100);
-	if (!block || fallback_pc(block) != pc_of(2))
-		return 5;
+	HOLDS(block && fallback_pc(block) == pc_of(2));
 	fallback_give(block);
-	return on->allocs == taken + tries && on->frees == known + 1 ? 0 : 6;
+	HOLDS(on->allocs == taken + tries && on->frees == known + 1);
+	return 0;
 }
 
 Test(fallback, blocks_without_a_record_work_and_are_counted)
 {
 	if (SANITIZED)
 		cr_skip_test("a sanitizer needs the kernel's yes");
-	int status;
-	pid_t child = fork();
-	if (child == 0)
-		_exit(without_records());
-	cr_assert_eq(waitpid(child, &status, 0), child);
-	cr_assert_eq(status, 0, "%d", status >> 8);
+	cr_assert_eq(forked(without_records), 0);
 }

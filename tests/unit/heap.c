@@ -4,14 +4,13 @@
 #include "pools/meta.h"
 #include "pools/walk.h"
 #include "tests/dice.h"
+#include "tests/forked.h"
 #include "tests/heap_user.h"
 
 #include <criterion/criterion.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 enum { GIB = 1 << 30, KEYS = 24 };
 
@@ -645,22 +644,17 @@ static int live_on_in_the_child(struct user *mine)
 {
 	for (struct heap *heap = heap_first(); heap; heap = heap->next) {
 		uint32_t state = atomic_load(&heap->state);
-		if (state == HEAP_BORROWED || (state == HEAP_LIVE && heap != &mine->heap))
-			return 1;
+		HOLDS(state != HEAP_BORROWED && (state != HEAP_LIVE || heap == &mine->heap));
 	}
 	struct dice dice = dice_of(1);
 	for (int i = 0; i < 2000; i++)
-		if (step(&dice, mine))
-			return 2;
+		HOLDS(!step(&dice, mine));
 	struct user *second = user_enter(); /* an abandoned one if there is any, never a lost one */
-	if (!second || atomic_load(&second->heap.state) != HEAP_LIVE)
-		return 3;
+	HOLDS(second && atomic_load(&second->heap.state) == HEAP_LIVE);
 	for (int i = 0; i < 2000; i++)
-		if (step(&dice, second))
-			return 4;
+		HOLDS(!step(&dice, second));
 	user_leave(second);
-	if (walk_own_heap(&mine->heap))
-		return 5;
+	HOLDS(!walk_own_heap(&mine->heap));
 	return 0;
 }
 
@@ -674,22 +668,8 @@ Test(heap, a_forked_child_lives_with_what_is_whole)
 	for (int i = 0; i < 60; i++) {
 		for (int s = 0; s < 200; s++)
 			cr_assert_null(step(&dice, mine));
-		int status;
-		heap_fork_prepare();
-		range_fork_prepare();
-		meta_fork_prepare();
-		pid_t child = fork();
-		if (child == 0) {
-			meta_fork_child();
-			range_fork_child();
-			heap_fork_child(&mine->heap);
-			_exit(live_on_in_the_child(mine));
-		}
-		meta_fork_parent();
-		range_fork_parent();
-		heap_fork_parent();
-		cr_assert_eq(waitpid(child, &status, 0), child);
-		cr_assert_eq(status, 0, "fork %d: %d", i, status >> 8);
+		int status = user_forked(mine, live_on_in_the_child);
+		cr_assert_eq(status, 0, "fork %d: %x", i, (unsigned)status);
 	}
 	atomic_store(&stop, true);
 	for (int i = 0; i < 3; i++) {

@@ -2,6 +2,7 @@
 #include "pools/meta.h"
 #include "pools/os.h"
 #include "tests/dice.h"
+#include "tests/forked.h"
 
 #include <criterion/criterion.h>
 #include <pthread.h>
@@ -9,8 +10,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 enum { PIECES = 512, STEPS = 30000, SIZE_MOST = 200000 };
 
@@ -116,28 +115,31 @@ Test(meta, big_pieces_leave_the_chunk_to_the_small_ones)
 	cr_assert_leq(meta_bytes() - before, big + (64 << 10), "32 pieces of 64 bytes fit into a chunk");
 }
 
-static bool refused_and_back(void)
+static int refused_and_back(void)
 {
 	struct rlimit none = {0, RLIM_INFINITY}, all = {RLIM_INFINITY, RLIM_INFINITY};
 	size_t bytes = meta_bytes();
 	void *spare = meta_take(512 << 10);
 	meta_give(spare, 512 << 10);
-	if (setrlimit(RLIMIT_AS, &none) || meta_take(1 << 20) || meta_take(300 << 10) != spare)
-		return false;
+	HOLDS(setrlimit(RLIMIT_AS, &none) == 0);
+	HOLDS(!meta_take(1 << 20) && meta_take(300 << 10) == spare);
 	while (meta_take(4096)) /* to the end of the chunk */
 		;
-	bool kept = meta_bytes() == bytes + (512 << 10) || meta_bytes() == bytes + (576 << 10);
-	return setrlimit(RLIMIT_AS, &all) == 0 && kept && meta_take(1 << 20) && meta_take(4096);
+	HOLDS(meta_bytes() == bytes + (512 << 10) || meta_bytes() == bytes + (576 << 10));
+	HOLDS(setrlimit(RLIMIT_AS, &all) == 0);
+	HOLDS(meta_take(1 << 20) && meta_take(4096));
+	return 0;
 }
 
 Test(meta, refusal_is_null_and_passes)
 {
-	pid_t child = fork();
-	if (child == 0)
-		_exit(refused_and_back() ? 0 : 1);
-	int status;
-	cr_assert_eq(waitpid(child, &status, 0), child);
-	cr_assert_eq(status, 0);
+	cr_assert_eq(forked(refused_and_back), 0);
+}
+
+static int churn_in_the_child(void)
+{
+	meta_fork_child();
+	return churn(6, 1000) ? 1 : 0;
 }
 
 /* A child made while another thread is at work finds the lock free and the lists whole. */
@@ -145,18 +147,8 @@ Test(meta, fork_handlers_leave_the_child_a_whole_table)
 {
 	pthread_t thread;
 	cr_assert_eq(pthread_create(&thread, NULL, churn_thread, (void *)5), 0);
-	for (int i = 0; i < 20; i++) {
-		meta_fork_prepare();
-		pid_t child = fork();
-		if (child == 0) {
-			meta_fork_child();
-			_exit(churn(6, 1000) ? 1 : 0);
-		}
-		meta_fork_parent();
-		int status;
-		cr_assert_eq(waitpid(child, &status, 0), child);
-		cr_assert_eq(status, 0);
-	}
+	for (int i = 0; i < 20; i++)
+		cr_assert_eq(forked_between(meta_fork_prepare, churn_in_the_child, meta_fork_parent), 0);
 	void *wrong;
 	pthread_join(thread, &wrong);
 	cr_assert_null(wrong);

@@ -4,14 +4,13 @@
 #include "pools/meta.h"
 #include "pools/walk.h"
 #include "tests/dice.h"
+#include "tests/forked.h"
 #include "tests/heap_user.h"
+#include "tests/refusal.h"
 #include "tests/sanitized.h"
 
 #include <criterion/criterion.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 enum { BLOCKS = 4000, GIB = 1 << 30 };
 
@@ -598,26 +597,10 @@ Test(pool, tags_end_at_their_most_and_keep_their_books)
 
 /* --- somebody says no --------------------------------------------------------------------------------------------- */
 
-#define HOLDS(what)                                                                                                    \
-	do {                                                                                                               \
-		if (!(what))                                                                                                   \
-			return __LINE__ % 255 + 1;                                                                                 \
-	} while (0)
-
 static bool whole(uint64_t alive)
 {
 	struct walk seen = walk_pools();
 	return !seen.wrong && seen.used - seen.cached == alive && seen.bytes == range_usage().active;
-}
-
-static int exit_of(int (*run)(void))
-{
-	int status;
-	pid_t child = fork();
-	if (child == 0)
-		_exit(run());
-	cr_assert_eq(waitpid(child, &status, 0), child);
-	return status;
 }
 
 Test(pool, a_full_range_refuses_and_loses_nothing)
@@ -646,15 +629,6 @@ Test(pool, a_full_range_refuses_and_loses_nothing)
 	cr_assert_eq(range_usage().active, 0);
 }
 
-static const struct rlimit no_more = {4096, RLIM_INFINITY}, any = {RLIM_INFINITY, RLIM_INFINITY};
-
-static void use_up_tables(void)
-{
-	for (size_t bytes = 1 << 16; bytes >= 64; bytes /= 2)
-		while (meta_take(bytes))
-			;
-}
-
 /* No memory for the tags of a shared slab: the slab goes back, the thread goes on. */
 static int tags_refused(void)
 {
@@ -662,13 +636,13 @@ static int tags_refused(void)
 	uint16_t tag = user_tag(user, 2);
 	HOLDS(tag && user_tag(user, 3) && range_take(1, &why)); /* there are granules */
 	struct user *spare = user;
-	HOLDS(setrlimit(RLIMIT_DATA, &no_more) == 0);
-	use_up_tables();
+	HOLDS(memory_refuse());
+	tables_use_up();
 	uint64_t active = range_usage().active;
 	HOLDS(!user_take(spare, 2, &why) && why == RANGE_NO_MEMORY && range_usage().active == active);
 	HOLDS(!heap_tag_new(&user->heap, 1) || user->heap.tags < user->heap.tags_room);
 	HOLDS(!user_own(user, 3));
-	HOLDS(setrlimit(RLIMIT_DATA, &any) == 0);
+	HOLDS(memory_allow());
 	HOLDS(user_take(spare, 2, &why) && user_own(user, 3) && user_take(user, 3, &why));
 	return 0;
 }
@@ -685,8 +659,8 @@ static int share_refused(void)
 	size_t tags_bytes = class_table[user_class_of[20]].capacity * sizeof(uint16_t);
 	for (int i = 0; i < 3; i++)
 		few[i] = meta_take(tags_bytes);
-	HOLDS(setrlimit(RLIMIT_DATA, &no_more) == 0);
-	use_up_tables();
+	HOLDS(memory_refuse());
+	tables_use_up();
 	for (int i = 0; i < 3; i++)
 		meta_give(few[i], tags_bytes);
 	uint64_t owned = user->heap.owned_bytes;
@@ -696,7 +670,7 @@ static int share_refused(void)
 	for (int i = 0; i < 300; i++)
 		user_give(user, blocks[i]);
 	HOLDS(whole(300) && user_alive(20) == 300);
-	HOLDS(setrlimit(RLIMIT_DATA, &any) == 0);
+	HOLDS(memory_allow());
 	HOLDS(user_share(user, 20) && user->heap.owned_pools == 0 && whole(300));
 	for (int i = 300; i < 600; i++)
 		user_give(user, blocks[i]);
@@ -705,14 +679,14 @@ static int share_refused(void)
 
 static int caches_refused(void)
 {
-	HOLDS(setrlimit(RLIMIT_DATA, &no_more) == 0);
-	use_up_tables();
+	HOLDS(memory_refuse());
+	tables_use_up();
 	uint32_t tags = 0;
 	while (heap_tag_new(&user->heap, 5))
 		tags++;
 	HOLDS(tags == user->heap.tags && tags < user->heap.tags_room && whole(0));
 	HOLDS(!user_enter());
-	HOLDS(setrlimit(RLIMIT_DATA, &any) == 0);
+	HOLDS(memory_allow());
 	HOLDS(heap_tag_new(&user->heap, 5) == tags + 1 && whole(0));
 	return user_enter() ? 0 : 255;
 }
@@ -721,7 +695,7 @@ Test(pool, refused_tables_lose_nothing)
 {
 	if (SANITIZED)
 		cr_skip_test("a sanitizer needs the kernel's yes");
-	cr_expect_eq(exit_of(tags_refused), 0);
-	cr_expect_eq(exit_of(share_refused), 0);
-	cr_expect_eq(exit_of(caches_refused), 0);
+	cr_expect_eq(forked(tags_refused), 0);
+	cr_expect_eq(forked(share_refused), 0);
+	cr_expect_eq(forked(caches_refused), 0);
 }

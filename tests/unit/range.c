@@ -5,6 +5,8 @@
 #include "pools/range.h"
 #include "pools/os.h"
 #include "tests/dice.h"
+#include "tests/forked.h"
+#include "tests/refusal.h"
 #include "tests/sanitized.h"
 
 #include <criterion/criterion.h>
@@ -12,8 +14,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 enum { GRANULES = 1024, SMALL = GRANULES << GRANULE_SHIFT, GIB = 1 << 30 };
 enum state { NEVER, DIRTY, TAKEN };
@@ -421,41 +421,23 @@ Test(range, threads_never_share_a_granule)
 
 /* --- the kernel says no ------------------------------------------------------------------------------------------- */
 
-static int exit_of(int (*run)(void))
-{
-	int status;
-	pid_t child = fork();
-	if (child == 0)
-		_exit(run());
-	cr_assert_eq(waitpid(child, &status, 0), child);
-	return status;
-}
-
-/* Returns the line that failed. */
-#define HOLDS(what)                                                                                                    \
-	do {                                                                                                               \
-		if (!(what))                                                                                                   \
-			return __LINE__ % 255 + 1;                                                                                 \
-	} while (0)
-
 static int refused_growth(void)
 {
-	struct rlimit none = {4096, RLIM_INFINITY}, all = {RLIM_INFINITY, RLIM_INFINITY};
 	enum range_refusal why;
-	HOLDS(setrlimit(RLIMIT_DATA, &none) == 0); /* private writable memory: what a step needs */
+	HOLDS(memory_refuse());
 	HOLDS(!range_take(1, &why) && why == RANGE_NO_MEMORY);
 	HOLDS(range_usage().active == 0 && range_usage().granules == 0 && range_usage().mapped == 0);
-	HOLDS(setrlimit(RLIMIT_DATA, &all) == 0);
+	HOLDS(memory_allow());
 	while (!range_take(1, &why)) /* a refusal is remembered for a moment */
 		HOLDS(why == RANGE_NO_MEMORY);
 	for (int i = 1; i < 64; i++)
 		HOLDS(range_take(1, &why) && why == RANGE_OK);
-	HOLDS(setrlimit(RLIMIT_DATA, &none) == 0);
+	HOLDS(memory_refuse());
 	HOLDS(!range_take(1, &why) && why == RANGE_NO_MEMORY);
 	range_give(&range.slabs[5]); /* what there is goes on serving */
 	HOLDS(slab_index(range_take(1, &why)) == 5);
 	HOLDS(range_usage().active == 64 << GRANULE_SHIFT && range_usage().granules == 64);
-	HOLDS(setrlimit(RLIMIT_DATA, &all) == 0);
+	HOLDS(memory_allow());
 	struct slab *next;
 	while (!(next = range_take(16, &why)))
 		HOLDS(why == RANGE_NO_MEMORY);
@@ -467,7 +449,7 @@ Test(range, refused_growth_loses_nothing)
 {
 	if (SANITIZED)
 		cr_skip_test("a sanitizer needs the kernel's yes");
-	cr_assert_eq(exit_of(refused_growth), 0);
+	cr_assert_eq(forked(refused_growth), 0);
 }
 
 static int start_without_address_space(void)
@@ -523,10 +505,10 @@ Test(range_start, takes_what_the_limits_leave)
 {
 	if (SANITIZED)
 		cr_skip_test("a sanitizer fills the address space");
-	cr_expect_eq(exit_of(start_without_address_space), 0);
-	cr_expect_eq(exit_of(start_with_a_gib), 0);
-	cr_expect_eq(exit_of(start_refused_once), 0);
-	cr_expect_eq(exit_of(start_refused_altogether), 0);
+	cr_expect_eq(forked(start_without_address_space), 0);
+	cr_expect_eq(forked(start_with_a_gib), 0);
+	cr_expect_eq(forked(start_refused_once), 0);
+	cr_expect_eq(forked(start_refused_altogether), 0);
 }
 
 /* The blocks' reservation succeeds, that of the maps behind it does not: the first must not stay. */
@@ -556,7 +538,7 @@ Test(range_start, gives_back_what_is_not_enough)
 {
 	if (SANITIZED)
 		cr_skip_test("a sanitizer fills the address space");
-	cr_assert_eq(exit_of(start_refused_halfway), 0);
+	cr_assert_eq(forked(start_refused_halfway), 0);
 }
 
 Test(range_start, none_of_no_bytes)
@@ -604,16 +586,8 @@ Test(range_start, fork_handlers_leave_the_child_a_whole_range)
 	cr_assert(range_init(SMALL));
 	pthread_t thread;
 	cr_assert_eq(pthread_create(&thread, NULL, purge_all_the_time, NULL), 0);
-	for (int i = 0; i < 100; i++) {
-		range_fork_prepare();
-		int status;
-		pid_t child = fork();
-		if (child == 0)
-			_exit(whole_in_the_child());
-		range_fork_parent();
-		cr_assert_eq(waitpid(child, &status, 0), child);
-		cr_assert_eq(status, 0, "run %d", i);
-	}
+	for (int i = 0; i < 100; i++)
+		cr_assert_eq(forked_between(range_fork_prepare, whole_in_the_child, range_fork_parent), 0, "run %d", i);
 	atomic_store(&enough, true);
 	pthread_join(thread, NULL);
 }

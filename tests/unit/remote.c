@@ -4,13 +4,12 @@
 #include "pools/meta.h"
 #include "pools/walk.h"
 #include "tests/dice.h"
+#include "tests/forked.h"
 #include "tests/heap_user.h"
 
 #include <criterion/criterion.h>
 #include <pthread.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 enum { GIB = 1 << 30, KEYS = 24, SMALL = 1, TWIN = 13, BIG = 20, MANY = 60000 }; /* SMALL and TWIN: one class */
 
@@ -459,7 +458,7 @@ Test(remote, producers_consumers_and_one_that_tends)
 
 /* --- fork --------------------------------------------------------------------------------------------------------- */
 
-static pthread_barrier_t full, forked;
+static pthread_barrier_t full, after_fork;
 
 static void *hold_parcels(void *user)
 {
@@ -467,42 +466,33 @@ static void *hold_parcels(void *user)
 	for (unsigned i = 0; i < 300; i++)
 		user_give(mine, at[i]);
 	pthread_barrier_wait(&full);
-	pthread_barrier_wait(&forked);
+	pthread_barrier_wait(&after_fork);
 	user_leave(mine);
 	return user;
+}
+
+static int bring_home_in_the_child(struct user *mine)
+{
+	heap_drain(&mine->heap);
+	HOLDS(user_alive(SMALL) == 10);
+	HOLDS(!walk_own_heap(&mine->heap));
+	return 0;
 }
 
 /* The other thread vanishes with an open parcel and some under way; in the child all of them come home. */
 Test(remote, parcels_of_a_vanished_thread_come_home)
 {
 	pthread_t thread;
-	int status;
 	owner = user_enter();
 	fill(owner, SMALL, 310);
 	pthread_barrier_init(&full, NULL, 2);
-	pthread_barrier_init(&forked, NULL, 2);
+	pthread_barrier_init(&after_fork, NULL, 2);
 	cr_assert_eq(pthread_create(&thread, NULL, hold_parcels, owner), 0);
 	pthread_barrier_wait(&full);
 	cr_assert_eq(user_alive(SMALL), 310);
 	walk(10);
-	heap_fork_prepare();
-	range_fork_prepare();
-	meta_fork_prepare();
-	pid_t child = fork();
-	if (child == 0) {
-		meta_fork_child();
-		range_fork_child();
-		heap_fork_child(&owner->heap);
-		heap_drain(&owner->heap);
-		int64_t alive = user_alive(SMALL);
-		_exit(walk_own_heap(&owner->heap) ? 100 : alive != 10);
-	}
-	meta_fork_parent();
-	range_fork_parent();
-	heap_fork_parent();
-	cr_assert_eq(waitpid(child, &status, 0), child);
-	cr_assert_eq(status, 0, "%d", status >> 8);
-	pthread_barrier_wait(&forked);
+	cr_assert_eq(user_forked(owner, bring_home_in_the_child), 0);
+	pthread_barrier_wait(&after_fork);
 	pthread_join(thread, NULL);
 	heap_drain(&owner->heap);
 	cr_assert_eq(user_alive(SMALL), 10);

@@ -3,6 +3,8 @@
 #include "shim/site.h"
 #include "pools/meta.h"
 #include "tests/dice.h"
+#include "tests/forked.h"
+#include "tests/refusal.h"
 #include "tests/sanitized.h"
 
 #include <criterion/criterion.h>
@@ -10,9 +12,6 @@
 #include <link.h>
 #include <pthread.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 enum { THREADS = 4, PCS = 3000 };
 
@@ -236,34 +235,24 @@ Test(site, threads_share_the_fallback_counters)
 
 static int without_memory(void)
 {
-	struct rlimit none = {4096, RLIM_INFINITY}, all = {RLIM_INFINITY, RLIM_INFINITY};
 	while (ledger()->sites_count % 256) /* to the end of the records that are there */
 		site_of(far_pc(ledger()->sites_count));
 	uint32_t count = ledger()->sites_count;
-	if (setrlimit(RLIMIT_DATA, &none))
-		return 1;
-	while (meta_take(4096))
-		;
-	if (site_of(far_pc(5000)) != SITE_OTHER || ledger()->sites_count != count)
-		return 2;
-	if (!site_fallback(300) || site_fallback(300) != site_fallback(40000))
-		return 3;
-	if (site_of(far_pc(1)) != 1 || setrlimit(RLIMIT_DATA, &all))
-		return 4;
-	return site_of(far_pc(5000)) == count && site_fallback(300) != site_fallback(40000) ? 0 : 5;
+	HOLDS(memory_refuse());
+	tables_use_up();
+	HOLDS(site_of(far_pc(5000)) == SITE_OTHER && ledger()->sites_count == count);
+	HOLDS(site_fallback(300) && site_fallback(300) == site_fallback(40000));
+	HOLDS(site_of(far_pc(1)) == 1 && memory_allow());
+	HOLDS(site_of(far_pc(5000)) == count && site_fallback(300) != site_fallback(40000));
+	return 0;
 }
 
 Test(site, without_memory_it_is_other_until_there_is_some)
 {
 	if (SANITIZED)
 		cr_skip_test("a sanitizer needs the kernel's yes");
-	int status;
-	pid_t child;
 	site_of(far_pc(1));
-	if ((child = fork()) == 0)
-		_exit(without_memory());
-	cr_assert_eq(waitpid(child, &status, 0), child);
-	cr_assert_eq(status, 0);
+	cr_assert_eq(forked(without_memory), 0);
 }
 
 Test(site, strings_are_kept_until_they_are_full)
@@ -311,26 +300,32 @@ Test(site, threads_keep_strings_apart)
 			cr_assert_eq(strlen(ledger_strings(ledger()) + kept[i][k].at), (size_t)k % 26);
 }
 
+static void prepare(void)
+{
+	sites_fork_prepare();
+	meta_fork_prepare();
+}
+
+static void go_on(void)
+{
+	meta_fork_parent();
+	sites_fork_parent();
+}
+
+static int ask_in_the_child(void)
+{
+	meta_fork_child();
+	sites_fork_child();
+	return ask(&(struct asker){.seed = 6}) ? 1 : 0;
+}
+
 Test(site, fork_handlers_leave_the_child_a_whole_table)
 {
 	static struct asker asker = {.seed = 5};
 	pthread_t thread;
 	cr_assert_eq(pthread_create(&thread, NULL, ask, &asker), 0);
-	for (int i = 0; i < 20; i++) {
-		int status;
-		sites_fork_prepare();
-		meta_fork_prepare();
-		pid_t child = fork();
-		if (child == 0) {
-			meta_fork_child();
-			sites_fork_child();
-			_exit(ask(&(struct asker){.seed = 6}) ? 1 : 0);
-		}
-		meta_fork_parent();
-		sites_fork_parent();
-		cr_assert_eq(waitpid(child, &status, 0), child);
-		cr_assert_eq(status, 0);
-	}
+	for (int i = 0; i < 20; i++)
+		cr_assert_eq(forked_between(prepare, ask_in_the_child, go_on), 0);
 	void *wrong;
 	pthread_join(thread, &wrong);
 	cr_assert_null(wrong);
