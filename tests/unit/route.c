@@ -8,8 +8,11 @@
 #include "shim/ready.h"
 #include "shim/site.h"
 #include "tests/acting.h"
+#include "tests/guest.h"
 
 #include <criterion/criterion.h>
+#include <dlfcn.h>
+#include <pthread.h>
 
 static __attribute__((constructor(101))) void begin(void)
 {
@@ -347,5 +350,151 @@ Test(route, trimming_gives_large_blocks_back)
 	cr_assert_eq(cache_cached(cache_of(1, MIB)), 0);
 	cr_assert_eq(thread_self->ready_large_max, 0);
 	cr_assert_eq(thread_self->heap.spare_bytes, 0);
+	whole();
+}
+
+/* --- libraries that go -------------------------------------------------------------------------------------------- */
+
+enum { KINDS = 5, SITES_ABROAD = 2 };
+
+static const size_t kinds[KINDS] = {16, 64, 1000, 20000, 100000};
+static uintptr_t code; /* where the library is */
+static uint16_t sites[SITES_ABROAD];
+static pthread_barrier_t met;
+
+static void *load(void)
+{
+	uintptr_t there;
+	void *handle = guest_open(&there);
+	if (!handle || (code && there != code))
+		cr_skip_test("the library is not there, or came back elsewhere");
+	code = there;
+	return handle;
+}
+
+static void unload(void *handle)
+{
+	cr_assert_eq(dlclose(handle), 0);
+	sites_retire_unloaded();
+}
+
+/* A block of each kind from each of its sites, allocated and freed; the tags say where they were counted. */
+static void call(uint16_t (*tags)[KINDS])
+{
+	for (unsigned s = 0; s < SITES_ABROAD; s++)
+		for (unsigned kind = 0; kind < KINDS; kind++) {
+			void *block = allocate(kinds[kind], code + s);
+			tags[s][kind] = slab_tag(slab_of(block), block);
+			release(block);
+		}
+}
+
+/* The index leads straight to the route again, and there is no second one. */
+static void check_routes(uint16_t (*tags)[KINDS])
+{
+	for (unsigned s = 0; s < SITES_ABROAD; s++)
+		for (unsigned kind = 0; kind < KINDS; kind++) {
+			unsigned class = class_of(kinds[kind]);
+			cr_assert_eq(route_cache(thread_self, code + s, class), &thread_self->heap.caches[tags[s][kind]]);
+			cr_assert_eq(*index_home(&thread_self->front, code + s, class), tags[s][kind], "it is at home");
+			cr_assert_eq(route_at(thread_self, tags[s][kind])->site, sites[s]);
+		}
+}
+
+static void check_no_routes(void)
+{
+	for (unsigned s = 0; s < SITES_ABROAD; s++)
+		for (unsigned kind = 0; kind < KINDS; kind++)
+			cr_assert_null(route_cache(thread_self, code + s, class_of(kinds[kind])));
+}
+
+static void meet(void)
+{
+	pthread_barrier_wait(&met);
+}
+
+/* Calls, waits until the library has gone and come back, and calls again. */
+static void *call_twice(void *wrong)
+{
+	uint16_t before[SITES_ABROAD][KINDS], after[SITES_ABROAD][KINDS];
+	call(before);
+	meet();
+	meet();
+	if (route_cache(thread_self, code, class_of(kinds[0])))
+		wrong = "another library would count on the route";
+	meet();
+	meet();
+	uint32_t tags = thread_self->heap.tags;
+	call(after);
+	if (thread_self->heap.tags != tags || memcmp(before, after, sizeof(before)))
+		wrong = "the route was not found again";
+	return wrong;
+}
+
+/* Nobody's route serves what may come to a library's place; when the library itself comes back, each thread finds its own
+ * again, by way of the site: the first look into the index finds none. */
+Test(route, a_library_that_comes_back_finds_its_routes)
+{
+	uint16_t before[SITES_ABROAD][KINDS], after[SITES_ABROAD][KINDS];
+	pthread_t thread;
+	void *wrong;
+	void *handle = load();
+	for (unsigned s = 0; s < SITES_ABROAD; s++)
+		sites[s] = site_of(code + s);
+	if (ledger_sites(ledger())[sites[0]].mapping == LEDGER_NONE)
+		cr_skip_test("this C library cannot be asked (glibc before 2.35)");
+	void *kept = allocate(64, code);
+	call(before);
+	check_routes(before);
+	pthread_barrier_init(&met, NULL, 2);
+	cr_assert_eq(pthread_create(&thread, NULL, call_twice, NULL), 0);
+	meet();
+	unload(handle);
+	check_no_routes();
+	meet();
+	meet();
+	cr_assert_not_null(kept = reallocate(kept, 100, pc_of(1)), "what was born there is good without it");
+	uint32_t tags = thread_self->heap.tags;
+	load();
+	call(after);
+	cr_assert_eq(thread_self->heap.tags, tags);
+	cr_assert_eq(memcmp(before, after, sizeof(before)), 0);
+	check_routes(before);
+	meet();
+	pthread_join(thread, &wrong);
+	cr_assert_null(wrong, "%s", (char *)wrong);
+	release(kept);
+	const struct ledger_header *l = publish(END_LIVE);
+	for (unsigned s = 0; s < SITES_ABROAD; s++) {
+		const struct ledger_tally *tally = &ledger_sites(l)[sites[s]].tally;
+		cr_assert_eq(tally->alloc_objects, 4 * KINDS + (s == 0 ? 2 : 0), "site %u: %lu", s, tally->alloc_objects);
+		cr_assert_eq(tally->inuse_objects, 0);
+	}
+	whole();
+}
+
+/* The index grows while the library is away: its entries lead elsewhere then, so routes are made anew, once. */
+Test(route, a_library_that_comes_back_late_is_counted_on)
+{
+	uint16_t before[SITES_ABROAD][KINDS], after[SITES_ABROAD][KINDS];
+	void *handle = load();
+	for (unsigned s = 0; s < SITES_ABROAD; s++)
+		sites[s] = site_of(code + s);
+	if (ledger_sites(ledger())[sites[0]].mapping == LEDGER_NONE)
+		cr_skip_test("this C library cannot be asked (glibc before 2.35)");
+	call(before);
+	unload(handle);
+	uint64_t mask = thread_self->front.mask;
+	for (unsigned site = 0; thread_self->front.mask < 4 * mask; site++)
+		release(allocate(64, pc_of(site)));
+	load();
+	call(after);
+	uint32_t tags = thread_self->heap.tags;
+	call(after);
+	cr_assert_eq(thread_self->heap.tags, tags);
+	check_routes(after);
+	const struct ledger_header *l = publish(END_LIVE);
+	for (unsigned s = 0; s < SITES_ABROAD; s++)
+		cr_assert_eq(ledger_sites(l)[sites[s]].tally.alloc_objects, 3 * KINDS);
 	whole();
 }
