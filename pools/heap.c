@@ -124,14 +124,12 @@ uint16_t heap_tag_new(struct heap *heap, uint64_t key)
 
 void cache_shrink(struct heap *heap, struct cache *cache, uint64_t keep)
 {
-	void **cut = &cache->free;
-	for (; keep && *cut; keep--)
-		cut = *cut;
-	void *list = *cut;
-	*cut = NULL;
-	uint32_t given = pool_give(heap, list);
-	cache->supplied -= given;
-	cache->room += given;
+	uint64_t cached = cache_cached(cache);
+	if (cached <= keep)
+		return;
+	cache->free = pool_give(heap, cache->free, (uint32_t)(cached - keep));
+	cache->supplied -= (int64_t)(cached - keep);
+	cache->room += (int64_t)(cached - keep);
 }
 
 uint16_t slab_whose(const struct slab *slab, const void *block, struct heap **heap)
@@ -170,8 +168,10 @@ void heap_age(struct heap *heap, void (*lost)(struct heap *, uint16_t tag))
 		uint16_t tag = pool->tag;
 		/* Rarer and rarer: a pool of many slabs that stays as it is need not be walked at every age. */
 		bool look = pool->slabs == 0 || (pool->idle & (pool->idle - 1)) == 0;
-		if (!pool->shared && look && is_mostly_empty(pool) && pool_share(heap, pool))
+		if (!pool->shared && look && is_mostly_empty(pool)) {
+			pool_share(heap, pool);
 			lost(heap, tag);
+		}
 	}
 }
 
@@ -179,6 +179,11 @@ static void retag(struct heap *heap, struct heap *from, struct slab *slab,
                   uint16_t (*translate)(struct heap *, struct heap *, uint16_t))
 {
 	uint16_t old = 0, fresh = 0;
+	if (!slab_has_tags(slab)) {
+		if (slab->tag)
+			__atomic_store_n(&slab->tag, translate(heap, from, slab->tag), __ATOMIC_RELAXED);
+		return;
+	}
 	for (uint32_t i = 0; i < class_table[slab->class].capacity; i++) {
 		if (slab->tags[i] == 0)
 			continue;

@@ -91,7 +91,7 @@ uint16_t heap_tag_new(struct heap *heap, uint64_t key);
 /* Another thread may give a heap's cache another key; the owner must not be finding it by the old one any more. */
 void cache_rename(struct heap *heap, uint16_t tag, uint64_t key);
 
-/* Hands back all but `keep` of a cache's blocks, the oldest ones. */
+/* Hands back all but `keep` of a cache's blocks: the newest ones, which are still warm for it. */
 void cache_shrink(struct heap *heap, struct cache *cache, uint64_t keep);
 
 /* Brings home what other threads freed: into the caches as far as they have room, else to the slabs.

@@ -163,13 +163,45 @@ void pool_attach(struct heap *heap, struct pool *pool, struct slab *slab)
 	enlist(heap, pool, slab);
 }
 
+/* Tags for the blocks of a slab that was of one tag. */
+static bool tags_make(struct slab *slab)
+{
+	uint32_t capacity = class_table[slab->class].capacity;
+	uint16_t *tags = meta_take(capacity * sizeof(uint16_t));
+	if (!tags)
+		return false;
+	for (uint32_t i = 0; i < capacity; i++)
+		tags[i] = slab->tag;
+	__atomic_store_n(&slab->inverse, class_table[slab->class].inverse, __ATOMIC_RELAXED);
+	__atomic_store_n(&slab->tags, tags, __ATOMIC_RELEASE); /* partner: slab_tag */
+	return true;
+}
+
+static void tags_drop(struct slab *slab)
+{
+	if (!slab_has_tags(slab))
+		return;
+	meta_give(slab->tags, class_table[slab->class].capacity * sizeof(uint16_t));
+	slab->tags = &slab->tag;
+	slab->inverse = 0;
+}
+
+/* Makes a shared slab ready to have blocks of the tag: it is of one tag until a second one comes. false: no memory. */
+static bool admit(struct slab *slab, uint16_t tag)
+{
+	if (slab_used(slab) == 0) {
+		tags_drop(slab);
+		slab->tag = tag;
+	}
+	return slab_has_tags(slab) || slab->tag == tag || tags_make(slab);
+}
+
 static void retire(struct heap *heap, struct pool *pool, struct slab *slab)
 {
 	pool_detach(heap, pool, slab);
 	if (slab->charged)
 		slab_discharge(slab);
-	if (slab_has_tags(slab))
-		meta_give(slab->tags, class_table[slab->class].capacity * sizeof(uint16_t));
+	tags_drop(slab);
 	range_give(slab);
 }
 
@@ -184,39 +216,43 @@ static bool may_stay_empty(const struct heap *heap, const struct pool *pool)
 	return pool->empty <= pool->slabs / EMPTY_FRACTION;
 }
 
-static void block_back(struct heap *heap, struct slab *slab, void *block)
+/* `count` blocks, linked from `first` to `last`, are back on their slab's list. */
+static void blocks_back(struct heap *heap, struct slab *slab, void *first, void *last, uint32_t count)
 {
-	size_t size = class_table[slab->class].size;
-	*(void **)block = slab->free;
-	slab->free = block;
-	slab_used_add(slab, -1);
-	heap->used_bytes -= size;
+	size_t bytes = (size_t)count * class_table[slab->class].size;
+	*(void **)last = slab->free;
+	slab->free = first;
+	slab_used_add(slab, -(int32_t)count);
+	heap->used_bytes -= bytes;
 	if (slab->budgeted)
-		heap->owned_used_bytes -= size;
+		heap->owned_used_bytes -= bytes;
+	if (slab_state(slab) == SLAB_CURRENT || (slab_used(slab) && slab_state(slab) == SLAB_PARTLY))
+		return;
+	struct pool *pool = pool_at(heap, slab->pool);
+	if (slab_state(slab) == SLAB_FULL) {
+		list_remove(&pool->full, slab);
+		enlist(heap, pool, slab);
+	} else {
+		count_empty(heap, pool, slab, 1);
+	}
+	if (slab_used(slab) == 0 && !may_stay_empty(heap, pool))
+		retire(heap, pool, slab);
 }
 
-uint32_t pool_give(struct heap *heap, void *list)
+void *pool_give(struct heap *heap, void *list, uint32_t count)
 {
-	uint32_t count = 0;
-	while (list) {
-		void *block = list;
-		struct slab *slab = slab_of(block);
-		list = *(void **)block;
-		count++;
-		block_back(heap, slab, block);
-		if (slab_state(slab) == SLAB_CURRENT || (slab_used(slab) && slab_state(slab) == SLAB_PARTLY))
-			continue;
-		struct pool *pool = pool_at(heap, slab->pool);
-		if (slab_state(slab) == SLAB_FULL) {
-			list_remove(&pool->full, slab);
-			enlist(heap, pool, slab);
-		} else {
-			count_empty(heap, pool, slab, 1);
+	while (count && list) {
+		void *first = list, *last = first;
+		struct slab *slab = slab_of(first);
+		uint32_t run = 1;
+		for (list = *(void **)last; run < count && list && slab_of(list) == slab; run++) {
+			last = list;
+			list = *(void **)last;
 		}
-		if (slab_used(slab) == 0 && !may_stay_empty(heap, pool))
-			retire(heap, pool, slab);
+		count -= run;
+		blocks_back(heap, slab, first, last, run);
 	}
-	return count;
+	return list;
 }
 
 void pool_renew(struct heap *heap, struct slab *slab)
@@ -234,11 +270,12 @@ void pool_renew(struct heap *heap, struct slab *slab)
 		retire(heap, pool, slab);
 }
 
-static uint32_t take_free(struct slab *slab, uint32_t want, void **list)
+/* All of the list if it is not more than `most`, which takes no look at the blocks; else `want`. */
+static uint32_t take_free(struct slab *slab, uint32_t want, uint32_t most, void **list)
 {
 	uint32_t held = (uint32_t)slab->carved - slab_used(slab);
 	*list = slab->free;
-	if (held <= want) {
+	if (held <= most) {
 		slab->free = NULL;
 		return held;
 	}
@@ -256,7 +293,7 @@ uint32_t cache_pass(struct cache *from, uint16_t tag, uint32_t want, void **list
 	uint32_t count = 0;
 	for (; count < want && *cut; count++, cut = *cut) {
 		struct slab *slab = slab_of(*cut);
-		if (slab_is_owned(slab))
+		if (slab_is_owned(slab) || !(class_is_single(slab->class) || slab_has_tags(slab) || tags_make(slab)))
 			break;
 		uint32_t index = slab_has_tags(slab) ? slab_block_index(slab, *cut) : 0;
 		__atomic_store_n(&slab->tags[index], tag, __ATOMIC_RELAXED); /* slab_whose may look */
@@ -338,14 +375,17 @@ static uint32_t take_single(struct heap *heap, struct pool *pool, uint16_t tag, 
 	return 1;
 }
 
-uint32_t pool_take(struct heap *heap, struct pool *pool, uint16_t tag, uint32_t want, void **list)
+uint32_t pool_take(struct heap *heap, struct pool *pool, uint16_t tag, uint32_t want, uint32_t most, void **list)
 {
 	struct slab *slab;
 	pool->taken++;
 	if (class_is_single(pool->class))
 		return take_single(heap, pool, tag, list);
 	while ((slab = current_slab(heap, pool))) {
-		uint32_t count = slab->free ? take_free(slab, want, list) : carve(slab, want, list);
+		if (pool->shared && !admit(slab, tag))
+			return 0;
+		uint32_t free_most = slab_has_tags(slab) ? want : most; /* each tag must be written */
+		uint32_t count = slab->free ? take_free(slab, want, free_most, list) : carve(slab, want, list);
 		if (count) {
 			uint64_t bytes = (uint64_t)count * class_table[slab->class].size;
 			slab_used_add(slab, (int32_t)count);
@@ -379,13 +419,8 @@ enum range_refusal pool_grow(struct heap *heap, struct pool *pool)
 	if (!slab)
 		return why;
 	slab->class = pool->class;
-	bool has_tags = pool->shared && !class_is_single(pool->class);
-	slab->tags = has_tags ? meta_take(class->capacity * sizeof(uint16_t)) : &slab->tag;
-	if (!slab->tags) {
-		range_give(slab);
-		return RANGE_NO_MEMORY;
-	}
-	slab->inverse = has_tags ? class->inverse : 0;
+	slab->tags = &slab->tag;
+	slab->inverse = 0;
 	pool_attach(heap, pool, slab);
 	return RANGE_OK;
 }
@@ -448,50 +483,33 @@ struct pool *pool_open(struct heap *heap, uint16_t tag, unsigned class)
 	return pool;
 }
 
-/* Tags for the blocks of a slab that was of one tag; a single block has its slab's. */
-static bool tags_make(struct slab *slab)
+static void slab_share(struct heap *heap, struct pool *pool, struct slab *slab)
 {
-	uint32_t capacity = class_table[slab->class].capacity;
-	uint16_t *tags = meta_take(capacity * sizeof(uint16_t));
-	if (!tags)
-		return false;
-	for (uint32_t i = 0; i < capacity; i++)
-		tags[i] = slab->tag;
-	__atomic_store_n(&slab->inverse, class_table[slab->class].inverse, __ATOMIC_RELAXED);
-	__atomic_store_n(&slab->tags, tags, __ATOMIC_RELEASE); /* partner: slab_tag */
-	return true;
-}
-
-static bool slab_share(struct heap *heap, struct pool *pool, struct slab *slab)
-{
-	if (!class_is_single(slab->class) && !tags_make(slab))
-		return false;
 	pool_detach(heap, pool, slab);
 	pool_attach(heap, &heap->shared[slab->class], slab);
-	return true;
 }
 
 bool pool_reclaim(struct heap *heap, unsigned class)
 {
 	for (uint32_t i = 0; i < heap->owned_slots; i++) {
 		struct pool *pool = pool_at(heap, (uint16_t)(CLASSES + i));
-		if (pool->open && pool->class == class && pool->idle && !pool->taken && pool->partly != SLAB_NIL)
-			return slab_share(heap, pool, &range.slabs[pool->partly_last]);
+		if (pool->open && pool->class == class && pool->idle && !pool->taken && pool->partly != SLAB_NIL) {
+			slab_share(heap, pool, &range.slabs[pool->partly_last]);
+			return true;
+		}
 	}
 	return false;
 }
 
-bool pool_share(struct heap *heap, struct pool *pool)
+void pool_share(struct heap *heap, struct pool *pool)
 {
 	pool_shed(heap, pool);
 	uint32_t *heads[] = {&pool->current, &pool->partly, &pool->full};
 	for (unsigned i = 0; i < 3; i++)
 		while (*heads[i] != SLAB_NIL)
-			if (!slab_share(heap, pool, &range.slabs[*heads[i]]))
-				return false;
+			slab_share(heap, pool, &range.slabs[*heads[i]]);
 	pool->open = false;
 	heap->owned_pools--;
-	return true;
 }
 
 void pool_shed(struct heap *heap, struct pool *pool)

@@ -18,11 +18,12 @@ struct pool *pool_at(const struct heap *heap, uint16_t index);
 /* Opens an owned pool for (tag, class); NULL when the heap has HEAP_OWNED_MAX or memory is out. */
 struct pool *pool_open(struct heap *heap, uint16_t tag, unsigned class);
 
-/* Up to `want` blocks for `tag`, linked by their first word, last one NULL. Returns how many; 0: pool_grow first. */
-uint32_t pool_take(struct heap *heap, struct pool *pool, uint16_t tag, uint32_t want, void **list);
+/* Up to `want` blocks for `tag`, linked by their first word, last one NULL; up to `most` where that is less work: a slab's
+ * whole free list. Returns how many; 0: pool_grow first. */
+uint32_t pool_take(struct heap *heap, struct pool *pool, uint16_t tag, uint32_t want, uint32_t most, void **list);
 
-/* Hands blocks of this heap's slabs back, linked by their first word. Returns how many there were. */
-uint32_t pool_give(struct heap *heap, void *list);
+/* Hands the first `count` blocks of a list, linked by their first word, all of this heap's slabs, back. Returns the rest. */
+void *pool_give(struct heap *heap, void *list, uint32_t count);
 
 /* Every block of the full slab is back, and what was in them, links too, is gone: it is as if it was never carved. */
 void pool_renew(struct heap *heap, struct slab *slab);
@@ -41,9 +42,9 @@ uint32_t cache_pass(struct cache *from, uint16_t tag, uint32_t want, void **list
  * taken from for a while. To be asked before the shared pool grows: what one site has left is room for another. */
 bool pool_reclaim(struct heap *heap, unsigned class);
 
-/* Turns an owned pool's slabs into shared ones and closes it. false: no memory for the tags, the rest stays. In the
- * heap's books they stay owned, so that what a site left behind keeps being held against the next one's. */
-bool pool_share(struct heap *heap, struct pool *pool);
+/* Turns an owned pool's slabs into shared ones and closes it. In the heap's books they stay owned, so that what a site
+ * left behind keeps being held against the next one's. */
+void pool_share(struct heap *heap, struct pool *pool);
 
 /* Gives back every slab that has no used block. */
 void pool_shed(struct heap *heap, struct pool *pool);

@@ -421,7 +421,7 @@ void heap_drain(struct heap *heap)
 	if (atomic_load_explicit(&heap->pending, memory_order_relaxed))
 		drain_pending(heap, &over);
 	if (over)
-		pool_give(heap, over);
+		pool_give(heap, over, UINT32_MAX);
 	if (++heap->outbox.drains % OUTBOX_AGE == 0) {
 		heap_send(heap);
 		look_around(heap);

@@ -44,10 +44,10 @@ enum { SLAB_REST_MAX = CLASS_SHARED_GRANULES_MAX };
 
 struct slab {
 	_Atomic uintptr_t owner; /* struct heap *; 0 when free */
-	uint16_t *tags;          /* shared slabs of several blocks: whose each is, by block index; else &tag */
-	uint16_t tag;            /* whose all blocks are, of a slab that is owned or has a single one */
-	uint16_t pool;           /* index in the heap's pools */
-	uint16_t granules;       /* length of the run; for SLAB_REST: granules back to the slab */
+	uint16_t *tags;    /* of a shared slab with blocks of several tags: whose each is, by block index; else &tag */
+	uint16_t tag;      /* whose all blocks are, while there is only one */
+	uint16_t pool;     /* index in the heap's pools */
+	uint16_t granules; /* length of the run; for SLAB_REST: granules back to the slab */
 	uint8_t class;
 	_Atomic uint8_t state;         /* enum slab_state; other threads read it to tell SLAB_REST from the others */
 	void *free;                    /* blocks handed back, linked by their first word */
@@ -140,15 +140,15 @@ static inline bool slab_is_owned(const struct slab *slab)
 	return slab->pool >= CLASSES;
 }
 
-/* Whose a block of the slab is; any thread may ask. An owned slab may be getting tags meanwhile, from its own thread: all
+/* Whose a block of the slab is; any thread may ask. A slab of one tag may be getting tags meanwhile, from its own thread: all
  * of them are its `tag`, which stays, so either answer is right. `inverse` does not change in the same step, so it is for
  * the owner alone: with the one of before, the new tags of a slab would all be its first block's. 0: the slab is gone,
  * which only a report beside running threads can meet. */
 static inline uint16_t slab_tag(const struct slab *slab, const void *block)
 {
-	const uint16_t *tags = __atomic_load_n(&slab->tags, __ATOMIC_ACQUIRE); /* partner: slab_share */
+	const uint16_t *tags = __atomic_load_n(&slab->tags, __ATOMIC_ACQUIRE); /* partner: tags_make */
 	if (tags == &slab->tag)
-		return slab->tag;
+		return __atomic_load_n(&slab->tag, __ATOMIC_RELAXED);
 	return tags ? __atomic_load_n(&tags[slab_block_index(slab, block)], __ATOMIC_RELAXED) : 0;
 }
 

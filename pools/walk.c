@@ -181,10 +181,10 @@ static const char *walk_slab(uint32_t granule, struct walk *seen)
 	}
 	struct heap *heap = slab_heap(slab);
 	RULE(heap, "a slab has an owner");
-	RULE(slab->tags && slab_has_tags(slab) == (slab->tags != &slab->tag), "shared slabs, and only they, have tags");
+	RULE(slab->tags && slab_has_tags(slab) == (slab->tags != &slab->tag), "a slab has tags or is its own");
 	const struct pool *pool = pool_at(heap, slab->pool);
 	RULE(pool->open && pool->class == slab->class, "a slab fits its pool");
-	RULE((pool->shared && !class_is_single(slab->class)) == slab_has_tags(slab), "a slab fits its pool");
+	RULE(!slab_has_tags(slab) || (pool->shared && !class_is_single(slab->class)), "only a shared slab has tags");
 	RULE(pool->shared == !slab_is_owned(slab), "a slab fits its pool");
 	RULE(pool->shared || pool->tag == slab->tag, "an owned slab carries its pool's tag");
 	const char *wrong = walk_state(slab);

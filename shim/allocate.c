@@ -208,10 +208,10 @@ static void count_realloc(uintptr_t pc, unsigned class, size_t size, bool in_pla
 	}
 }
 
-/* Shrinking moves only where it gives back more than a quarter. */
-static bool fits_in_place(size_t size, size_t usable)
+/* Shrinking moves only where it gives back more than a quarter, and never within a class. 0 bytes fit nowhere. */
+static inline bool fits_in_place(size_t size, size_t usable)
 {
-	return size <= usable && usable - size <= usable / 4;
+	return size - 1 < usable && usable - size < usable / 4 + (1 << CLASS_STEP_SHIFT);
 }
 
 /* The class a block moves to or becomes. One that grew in a small step, or is large, will grow again: it gets room. What a
@@ -355,17 +355,42 @@ static __attribute__((noinline)) void *reallocate_other(void *block, size_t size
 	return reallocate_fallback(block, size);
 }
 
+/* A block that shares a slab of the calling thread's moves: one allocation, one copy, one free, on its birth site. */
+static __attribute__((noinline)) void *reallocate_small(struct thread *thread, uint16_t tag, void *block, size_t usable,
+                                                        size_t size)
+{
+	uintptr_t pc = key_pc(thread->heap.caches[tag].key);
+	unsigned class = class_to_grow(size, usable);
+	void *fresh = thread_take(thread, pc, class, size);
+	if (!fresh && !(fresh = allocate_missed(size, class, false, pc)))
+		return NULL;
+	memcpy(fresh, block, size < usable ? size : usable);
+	route_at(thread, tag)->reallocs++;
+	struct cache *cache = &thread->heap.caches[tag]; /* only now: caches move when a tag is added */
+	if (cache_give(cache, block))
+		ready_overflow(thread, cache);
+	return fresh;
+}
+
 /* In place of the thread's own, which most are, without a call. */
 void *reallocate(void *block, size_t size, uintptr_t pc)
 {
-	if (!range_holds(block))
+	uintptr_t offset = (uintptr_t)block - (uintptr_t)range.base;
+	if (offset >= range.bytes)
 		return reallocate_other(block, size, pc);
 	struct thread *thread = thread_self;
-	struct slab *slab = slab_of(block);
-	if (slab_owner(slab) != (uintptr_t)&thread->heap || !fits_in_place(size, class_table[slab->class].size))
+	const struct slab *slab = &range.slabs[offset >> GRANULE_SHIFT];
+	if (slab_owner(slab) != (uintptr_t)&thread->heap) /* or behind its slab's first granule */
 		return reallocate_pooled(block, size);
-	count_in_place(route_at(thread, slab_tag(slab, block)), size);
-	return block;
+	uint16_t tag = own_tag(slab, offset);
+	size_t usable = class_table[slab->class].size;
+	if (fits_in_place(size, usable)) {
+		count_in_place(route_at(thread, tag), size);
+		return block;
+	}
+	if (size - 1 < CLASS_SHARED_MAX && usable <= CLASS_SHARED_MAX)
+		return reallocate_small(thread, tag, block, usable, size);
+	return reallocate_pooled(block, size);
 }
 
 size_t usable_size(const void *block)

@@ -52,18 +52,24 @@ static inline void *allocate(size_t size, uintptr_t pc)
 	return allocate_slow(size, pc);
 }
 
+/* The tag of a block of the calling thread's, `offset` into the range, in its slab's first granule: only that has an owner,
+ * so the offset in the granule is that in the slab. */
+static inline uint16_t own_tag(const struct slab *slab, uintptr_t offset)
+{
+	return slab->tags[(offset & (GRANULE_BYTES - 1)) * slab->inverse >> 32];
+}
+
 static inline void release(void *block)
 {
 	uintptr_t offset = (uintptr_t)block - (uintptr_t)range.base;
 	if (__builtin_expect(offset < range.bytes, 1)) {
 		struct thread *thread = thread_self;
-		struct slab *slab = &range.slabs[offset >> GRANULE_SHIFT];
+		const struct slab *slab = &range.slabs[offset >> GRANULE_SHIFT];
 		if (__builtin_expect(slab_owner(slab) != (uintptr_t)&thread->heap, 0)) {
 			release_other(block);
 			return;
 		}
-		/* Only a slab's first granule has an owner, so the offset in the granule is that in the slab. */
-		struct cache *cache = &thread->heap.caches[slab->tags[(offset & (GRANULE_BYTES - 1)) * slab->inverse >> 32]];
+		struct cache *cache = &thread->heap.caches[own_tag(slab, offset)];
 		if (cache_give(cache, block))
 			ready_overflow(thread, cache);
 		return;

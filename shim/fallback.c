@@ -205,7 +205,7 @@ void *fallback_resize(void *block, size_t size, enum ledger_reason why)
 	int saved = errno;
 	size_t before = sluice_je_sallocx(block, 0);
 	int site = forget(block); /* before: once it is free, another thread may get the address */
-	void *fresh = size > PTRDIFF_MAX ? NULL : sluice_je_rallocx(block, size, 0);
+	void *fresh = size > PTRDIFF_MAX ? NULL : sluice_je_rallocx(block, size < 16 ? 16 : size, 0);
 	if (site >= 0)
 		record(fresh ? fresh : block, (uint16_t)site);
 	if (fresh && site >= 0) {

@@ -198,7 +198,7 @@ static bool grow_owned(struct thread *thread, struct pool *pool)
 	return newest;
 }
 
-static uint32_t take_owned(struct thread *thread, uint16_t tag, uint32_t want, void **list)
+static uint32_t take_owned(struct thread *thread, uint16_t tag, uint32_t want, uint32_t most, void **list)
 {
 	struct route *route = route_at(thread, tag);
 	bool may_ask = thread->refills >= route->retry_at;
@@ -212,10 +212,10 @@ static uint32_t take_owned(struct thread *thread, uint16_t tag, uint32_t want, v
 		set_pool(thread, tag, opened->index);
 	}
 	struct pool *pool = pool_at(&thread->heap, route->pool);
-	uint32_t count = pool_take(&thread->heap, pool, tag, want, list);
+	uint32_t count = pool_take(&thread->heap, pool, tag, want, most, list);
 	if (!count && may_ask) {
 		if (grow_owned(thread, pool))
-			return pool_take(&thread->heap, pool, tag, want, list);
+			return pool_take(&thread->heap, pool, tag, want, most, list);
 		route->retry_at = thread->refills + RETRY_REFILLS;
 	}
 	return count;
@@ -238,20 +238,21 @@ static uint32_t take_passed(struct thread *thread, uint16_t tag, uint32_t want, 
 	return count;
 }
 
-static uint32_t take_shared(struct thread *thread, uint16_t tag, uint32_t want, void **list, enum ledger_reason *why)
+static uint32_t take_shared(struct thread *thread, uint16_t tag, uint32_t want, uint32_t most, void **list,
+                            enum ledger_reason *why)
 {
 	static const enum ledger_reason reasons[] = {
 		[RANGE_CAPACITY] = REASON_CAPACITY, [RANGE_FULL] = REASON_RANGE, [RANGE_NO_MEMORY] = REASON_MEMORY};
 	unsigned class = route_at(thread, tag)->class;
 	struct pool *pool = &thread->heap.shared[class];
-	uint32_t count = pool_take(&thread->heap, pool, tag, want, list);
+	uint32_t count = pool_take(&thread->heap, pool, tag, want, most, list);
 	if (!count && (pool_reclaim(&thread->heap, class) || heap_claim(&thread->heap, class, translate)))
-		count = pool_take(&thread->heap, pool, tag, want, list);
+		count = pool_take(&thread->heap, pool, tag, want, most, list);
 	if (count)
 		return count;
 	enum range_refusal refusal = pool_grow(&thread->heap, pool);
 	if (refusal == RANGE_OK)
-		return pool_take(&thread->heap, pool, tag, want, list);
+		return pool_take(&thread->heap, pool, tag, want, most, list);
 	*why = reasons[refusal];
 	return 0;
 }
@@ -294,6 +295,19 @@ bool route_resize(struct thread *thread, struct slab *slab, unsigned class, size
 	return true;
 }
 
+/* A refill may take a slab's whole free list, which costs nothing, where full batches do not suffice and the budget lets as
+ * much lie ready. */
+static uint32_t most_at_once(const struct thread *thread, uint16_t tag, uint32_t want)
+{
+	const struct route *route = route_at(thread, tag);
+	const struct class *class = &class_table[route->class];
+	bool full_batch = 2 * want > BATCH_MAX || 2 * want * class->size > BATCH_BYTES_MAX;
+	if (!full_batch || is_large(route->class) || route_limits.site_max || class->capacity <= want)
+		return want;
+	uint32_t more = class->capacity > route->ready_max ? class->capacity - route->ready_max : 0;
+	return budget_allows_ready(thread, (size_t)more * class->size) ? class->capacity : want;
+}
+
 static bool refill(struct thread *thread, uint16_t tag, enum ledger_reason *why)
 {
 	void *list = NULL;
@@ -305,18 +319,21 @@ static bool refill(struct thread *thread, uint16_t tag, enum ledger_reason *why)
 		*why = REASON_CAPACITY;
 		return false;
 	}
-	uint32_t count = take_owned(thread, tag, want, &list);
+	uint32_t most = most_at_once(thread, tag, want);
+	uint32_t count = take_owned(thread, tag, want, most, &list);
 	if (!count) {
 		kind = KIND_SHARED;
 		count = take_passed(thread, tag, want, &list);
 	}
 	if (!count)
-		count = take_shared(thread, tag, want, &list, why);
+		count = take_shared(thread, tag, want, most, &list, why);
 	struct cache *cache = &thread->heap.caches[tag]; /* only now: heap_claim may have added tags and so moved it */
 	set_kind(thread, tag, kind);
 	cache->free = list;
 	cache->supplied += count;
 	cache->room -= count;
+	if (count > route_at(thread, tag)->ready_max && !is_large(route_at(thread, tag)->class))
+		set_ready_max(thread, tag, count);
 	route_at(thread, tag)->refilled = 1;
 	thread_note_peak(thread);
 	return count != 0;
