@@ -342,17 +342,45 @@ static void tag_blocks(struct slab *slab, uint16_t tag, void *list)
 		slab->tags[slab_block_index(slab, block)] = tag;
 }
 
+/* The slab the pool takes blocks from, one with a free block; NULL: pool_grow first. */
 static struct slab *current_slab(struct heap *heap, struct pool *pool)
 {
-	if (pool->current == SLAB_NIL) {
-		if (pool->partly == SLAB_NIL)
-			return NULL;
-		struct slab *slab = &range.slabs[pool->partly];
-		partly_remove(heap, pool, slab);
-		slab_state_set(slab, SLAB_CURRENT);
-		pool->current = slab_index(slab);
+	if (pool->current != SLAB_NIL) {
+		struct slab *slab = &range.slabs[pool->current];
+		if (slab_used(slab) < class_table[slab->class].capacity)
+			return slab;
+		unlist(heap, pool, slab);
+		enlist(heap, pool, slab);
 	}
-	return &range.slabs[pool->current];
+	if (pool->partly == SLAB_NIL)
+		return NULL;
+	struct slab *slab = &range.slabs[pool->partly];
+	partly_remove(heap, pool, slab);
+	slab_state_set(slab, SLAB_CURRENT);
+	pool->current = slab_index(slab);
+	return slab;
+}
+
+static bool is_of_tag(const struct slab *slab, uint16_t tag)
+{
+	return slab_used(slab) == 0 || (!slab_has_tags(slab) && slab->tag == tag);
+}
+
+/* The slab a shared pool takes blocks of the tag from. Rather than to mix two tags in the current one, which costs memory
+ * for their tags and each free a look at them, it takes the last of the partly free ones in its place if that fits. */
+static struct slab *current_for(struct heap *heap, struct pool *pool, uint16_t tag)
+{
+	struct slab *slab = current_slab(heap, pool);
+	if (!slab || slab_has_tags(slab) || is_of_tag(slab, tag) || pool->partly == SLAB_NIL ||
+	    !is_of_tag(&range.slabs[pool->partly_last], tag))
+		return slab;
+	struct slab *other = &range.slabs[pool->partly_last];
+	partly_remove(heap, pool, other);
+	unlist(heap, pool, slab);
+	enlist(heap, pool, slab);
+	slab_state_set(other, SLAB_CURRENT);
+	pool->current = slab_index(other);
+	return other;
 }
 
 static uint32_t take_single(struct heap *heap, struct pool *pool, uint16_t tag, void **list)
@@ -377,29 +405,22 @@ static uint32_t take_single(struct heap *heap, struct pool *pool, uint16_t tag, 
 
 uint32_t pool_take(struct heap *heap, struct pool *pool, uint16_t tag, uint32_t want, uint32_t most, void **list)
 {
-	struct slab *slab;
 	pool->taken++;
 	if (class_is_single(pool->class))
 		return take_single(heap, pool, tag, list);
-	while ((slab = current_slab(heap, pool))) {
-		if (pool->shared && !admit(slab, tag))
-			return 0;
-		uint32_t free_most = slab_has_tags(slab) ? want : most; /* each tag must be written */
-		uint32_t count = slab->free ? take_free(slab, want, free_most, list) : carve(slab, want, list);
-		if (count) {
-			uint64_t bytes = (uint64_t)count * class_table[slab->class].size;
-			slab_used_add(slab, (int32_t)count);
-			heap->used_bytes += bytes;
-			if (slab->budgeted)
-				heap->owned_used_bytes += bytes;
-			if (slab_has_tags(slab))
-				tag_blocks(slab, tag, *list);
-			return count;
-		}
-		unlist(heap, pool, slab);
-		enlist(heap, pool, slab);
-	}
-	return 0;
+	struct slab *slab = pool->shared ? current_for(heap, pool, tag) : current_slab(heap, pool);
+	if (!slab || (pool->shared && !admit(slab, tag)))
+		return 0;
+	bool has_tags = slab_has_tags(slab); /* then each block's must be written */
+	uint32_t count = slab->free ? take_free(slab, want, has_tags ? want : most, list) : carve(slab, want, list);
+	uint64_t bytes = (uint64_t)count * class_table[slab->class].size;
+	slab_used_add(slab, (int32_t)count);
+	heap->used_bytes += bytes;
+	if (slab->budgeted)
+		heap->owned_used_bytes += bytes;
+	if (has_tags)
+		tag_blocks(slab, tag, *list);
+	return count;
 }
 
 void heap_shed_spares(struct heap *heap)

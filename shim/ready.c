@@ -14,7 +14,8 @@
 enum {
 	BATCH_MAX = 64, /* more would not make a refill cheaper for each block, and lie unused in every route */
 	BATCH_BYTES_MAX = 4 << 10,
-	READY_MAX = 1024, /* what goes back and forth may be longer: a program's own batches */
+	OVERFLOW_MAX = 64, /* a batch: what goes back is still in the processor's first cache */
+	READY_MAX = 1024,  /* what goes back and forth may be longer: a program's own batches */
 	READY_BYTES_MAX = 64 << 10,
 	LARGE = 4 << 10,                  /* classes above it have allowances of their own */
 	READY_SINGLE_BYTES_MAX = 4 << 20, /* of a single-block class, but always one block */
@@ -78,6 +79,26 @@ void ready_grow_batch(struct thread *thread, uint16_t tag)
 		cache->batch = (uint16_t)batch;
 }
 
+uint32_t ready_batch_max(const struct thread *thread, uint16_t tag)
+{
+	const struct route *route = route_at(thread, tag);
+	const struct class *class = &class_table[route->class];
+	uint32_t batch = thread->heap.caches[tag].batch;
+	bool full_batch = 2 * batch > BATCH_MAX || 2 * batch * class->size > BATCH_BYTES_MAX;
+	if (!full_batch || is_large(route->class) || class->capacity <= batch)
+		return batch;
+	uint32_t more = class->capacity > route->ready_max ? class->capacity - route->ready_max : 0;
+	return budget_allows_ready(thread, (size_t)more * class->size) ? class->capacity : batch;
+}
+
+void ready_refilled(struct thread *thread, uint16_t tag, uint32_t count)
+{
+	struct route *route = route_at(thread, tag);
+	if (count > thread->heap.caches[tag].batch && count > route->ready_max) /* a whole list: the budget was asked */
+		set_ready_max(thread, tag, count);
+	route->refilled = 1;
+}
+
 /* The cache of `tag` is full. If it was refilled since the last time, it may hold twice as much, within the budget. */
 static void more_room(struct thread *thread, uint16_t tag)
 {
@@ -122,7 +143,8 @@ void ready_overflow(struct thread *thread, struct cache *cache)
 	}
 	more_room(thread, tag);
 	thread->stocked[route_at(thread, tag)->class] = tag;
-	cache_shrink(&thread->heap, cache, route_at(thread, tag)->ready_max / 2);
+	uint32_t most = route_at(thread, tag)->ready_max, less = most - most / 2;
+	cache_shrink(&thread->heap, cache, most - (less < OVERFLOW_MAX ? less : OVERFLOW_MAX));
 }
 
 /* What others freed comes home in lots, and the cache is full. */

@@ -6,7 +6,7 @@
  *   by the clock ──► ready_decay    the same for large classes
  *
  * A route's `ready_max` is changed here only, and with it the thread's three sums of it (thread.h), which the budget reads;
- * `churned` and `seen` are looked at here only. A refill sets `refilled`, here it is cleared. All of it belongs to the
+ * `churned`, `seen` and `refilled` are looked at here only. All of it belongs to the
  * calling thread, off the fast path.
  */
 #ifndef SLUICE_READY_H
@@ -19,6 +19,13 @@ void ready_init(void);
 
 /* The tag's cache is about to be refilled: sets its batch, and what it may hold with that. */
 void ready_grow_batch(struct thread *thread, uint16_t tag);
+
+/* A refill may take as many blocks, if they come without being looked at (pool_take): a slab's whole free list, where full
+ * batches do not suffice and the budget lets as much lie ready; else the batch. */
+uint32_t ready_batch_max(const struct thread *thread, uint16_t tag);
+
+/* The tag's cache has been refilled with `count` blocks, at most ready_batch_max. */
+void ready_refilled(struct thread *thread, uint16_t tag, uint32_t count);
 
 /* cache_give said that the thread's cache holds too much. */
 void ready_overflow(struct thread *thread, struct cache *cache);

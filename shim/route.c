@@ -295,19 +295,6 @@ bool route_resize(struct thread *thread, struct slab *slab, unsigned class, size
 	return true;
 }
 
-/* A refill may take a slab's whole free list, which costs nothing, where full batches do not suffice and the budget lets as
- * much lie ready. */
-static uint32_t most_at_once(const struct thread *thread, uint16_t tag, uint32_t want)
-{
-	const struct route *route = route_at(thread, tag);
-	const struct class *class = &class_table[route->class];
-	bool full_batch = 2 * want > BATCH_MAX || 2 * want * class->size > BATCH_BYTES_MAX;
-	if (!full_batch || is_large(route->class) || route_limits.site_max || class->capacity <= want)
-		return want;
-	uint32_t more = class->capacity > route->ready_max ? class->capacity - route->ready_max : 0;
-	return budget_allows_ready(thread, (size_t)more * class->size) ? class->capacity : want;
-}
-
 static bool refill(struct thread *thread, uint16_t tag, enum ledger_reason *why)
 {
 	void *list = NULL;
@@ -319,7 +306,7 @@ static bool refill(struct thread *thread, uint16_t tag, enum ledger_reason *why)
 		*why = REASON_CAPACITY;
 		return false;
 	}
-	uint32_t most = most_at_once(thread, tag, want);
+	uint32_t most = route_limits.site_max ? want : ready_batch_max(thread, tag);
 	uint32_t count = take_owned(thread, tag, want, most, &list);
 	if (!count) {
 		kind = KIND_SHARED;
@@ -332,9 +319,7 @@ static bool refill(struct thread *thread, uint16_t tag, enum ledger_reason *why)
 	cache->free = list;
 	cache->supplied += count;
 	cache->room -= count;
-	if (count > route_at(thread, tag)->ready_max && !is_large(route_at(thread, tag)->class))
-		set_ready_max(thread, tag, count);
-	route_at(thread, tag)->refilled = 1;
+	ready_refilled(thread, tag, count);
 	thread_note_peak(thread);
 	return count != 0;
 }

@@ -58,12 +58,13 @@ static uint32_t fetch(struct user *user, unsigned key, uint32_t want, void **lis
 	bool owned = user->pool_of[key] != POOL_NONE;
 	struct pool *pool = owned ? pool_at(heap, user->pool_of[key]) : &heap->shared[user_class_of[key]];
 	uint16_t tag = user->tag_of[key];
+	uint32_t most = want == BATCH_MOST ? class_table[pool->class].capacity : want; /* whole lists too */
 	*why = RANGE_OK;
-	uint32_t count = pool_take(heap, pool, tag, want, list);
+	uint32_t count = pool_take(heap, pool, tag, want, most, list);
 	if (!count && !owned && heap_claim(heap, pool->class, translate))
-		count = pool_take(heap, pool, tag, want, list);
+		count = pool_take(heap, pool, tag, want, most, list);
 	if (!count && (*why = pool_grow(heap, pool)) == RANGE_OK)
-		count = pool_take(heap, pool, tag, want, list);
+		count = pool_take(heap, pool, tag, want, most, list);
 	return count;
 }
 
@@ -130,12 +131,10 @@ bool user_own(struct user *user, unsigned key)
 	return pool;
 }
 
-bool user_share(struct user *user, unsigned key)
+void user_share(struct user *user, unsigned key)
 {
-	if (!pool_share(&user->heap, pool_at(&user->heap, user->pool_of[key])))
-		return false;
+	pool_share(&user->heap, pool_at(&user->heap, user->pool_of[key]));
 	user->pool_of[key] = POOL_NONE;
-	return true;
 }
 
 static void empty(struct heap *heap, struct cache *cache)

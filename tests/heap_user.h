@@ -46,8 +46,8 @@ bool user_resize(struct user *user, void *block, unsigned key);
 /* Lets the key own a pool. false: no. */
 bool user_own(struct user *user, unsigned key);
 
-/* Makes the key's owned pool shared. false: no memory. */
-bool user_share(struct user *user, unsigned key);
+/* Makes the key's owned pool shared. */
+void user_share(struct user *user, unsigned key);
 
 /* Hands everything the caches hold back to the slabs. */
 void user_settle(struct user *user);

@@ -94,7 +94,7 @@ static void change_pools(struct dice *dice)
 		break;
 	case 2:
 		if (user->pool_of[key] != POOL_NONE)
-			cr_assert(user_share(user, key));
+			user_share(user, key);
 		break;
 	case 3:
 		user_age(user);
@@ -323,7 +323,7 @@ Test(pool, owned_single_blocks_may_be_shared)
 	cr_assert_gt(user->heap.owned_bytes, 0);
 	cr_assert_not(user_resize(user, model.at[0], 4), "an owned slab stays as it is");
 	walk("owned", 0);
-	cr_assert(user_share(user, 3));
+	user_share(user, 3);
 	walk("shared", 0);
 	for (unsigned i = 0; i < 10; i++)
 		large_give(i, i % 2);
@@ -346,7 +346,7 @@ Test(pool, a_slab_is_carved_whole)
 		struct slab *slab = &range.slabs[pool->partly];
 		cr_assert_lt(slab_first_block(slab), capacity);
 		memset(seen, 0, sizeof(seen));
-		while ((count = pool_take(&user->heap, pool, tag, 7, &list))) {
+		while ((count = pool_take(&user->heap, pool, tag, 7, 7, &list))) {
 			for (void *block = list, *next; block; block = next, total++) {
 				uint32_t index = slab_block_index(slab, block);
 				cr_assert(index < capacity && !seen[index], "class %u: block %u", class, index);
@@ -358,7 +358,7 @@ Test(pool, a_slab_is_carved_whole)
 		}
 		cr_assert_eq(total, capacity);
 		cr_assert_eq(slab_state(slab), SLAB_FULL);
-		cr_assert_eq(pool_give(&user->heap, all), capacity);
+		cr_assert_null(pool_give(&user->heap, all, capacity));
 		pool_shed(&user->heap, pool);
 		cr_assert_eq(pool->slabs, 0);
 	}
@@ -370,14 +370,14 @@ Test(pool, take_gives_no_more_than_wanted)
 	void *list;
 	uint16_t tag = user_tag(user, 0);
 	struct pool *pool = &user->heap.shared[user_class_of[0]];
-	cr_assert_eq(pool_take(&user->heap, pool, tag, 5, &list), 0, "no slab yet");
+	cr_assert_eq(pool_take(&user->heap, pool, tag, 5, 5, &list), 0, "no slab yet");
 	cr_assert_eq(pool_grow(&user->heap, pool), RANGE_OK);
 	for (uint32_t want = 1; want < 40; want++) {
-		uint32_t count = pool_take(&user->heap, pool, tag, want, &list), length = 0;
+		uint32_t count = pool_take(&user->heap, pool, tag, want, want, &list), length = 0;
 		for (void *block = list; block; block = *(void **)block)
 			length++;
 		cr_assert(count == length && count >= 1 && count <= want);
-		cr_assert_eq(pool_give(&user->heap, list), count);
+		cr_assert_null(pool_give(&user->heap, list, count));
 	}
 }
 
@@ -403,16 +403,16 @@ Test(pool, owned_slabs_serve_their_tag_only)
 	cr_assert_eq(user_class_of[3], user_class_of[54]);
 	for (unsigned i = 0; i < 1000; i++) {
 		struct slab *slab = slab_of(model.at[i]);
-		cr_assert_eq(slab_has_tags(slab), i % 2 == 0);
+		cr_assert_eq(slab_is_owned(slab), i % 2 == 1);
 	}
 	walk("owned beside shared", 0);
 	size_t owned = user->heap.owned_bytes;
 	cr_assert_gt(owned, 0);
-	cr_assert(user_share(user, 3));
+	user_share(user, 3);
 	cr_assert_eq(user->heap.owned_pools, 0);
 	cr_assert_eq(user->heap.owned_bytes, owned, "they count as owned until they are empty");
 	for (unsigned i = 0; i < 1000; i++)
-		cr_assert(slab_has_tags(slab_of(model.at[i])));
+		cr_assert_not(slab_is_owned(slab_of(model.at[i])));
 	walk("all shared", 0);
 	for (unsigned i = 0; i < 1000; i++)
 		give(i);
@@ -420,6 +420,87 @@ Test(pool, owned_slabs_serve_their_tag_only)
 	user_settle(user);
 	user_age(user), user_age(user), user_age(user);
 	cr_assert_eq(user->heap.owned_bytes, 0);
+}
+
+/* --- one tag or many ---------------------------------------------------------------------------------------------- */
+
+static uint16_t whose(unsigned i)
+{
+	struct heap *heap;
+	return slab_whose(slab_of(model.at[i]), model.at[i], &heap);
+}
+
+Test(pool, a_slab_is_of_one_tag_until_a_second_one_takes_from_it)
+{
+	unsigned capacity = class_table[user_class_of[3]].capacity;
+	for (unsigned i = 0; i < capacity / 2; i++)
+		take(i, 3);
+	struct slab *slab = slab_of(model.at[0]);
+	cr_assert_eq(slab_of(model.at[capacity / 2 - 1]), slab);
+	cr_assert_not(slab_has_tags(slab));
+	take(capacity, 54);
+	cr_assert_eq(slab_of(model.at[capacity]), slab);
+	cr_assert(slab_has_tags(slab));
+	for (unsigned i = 0; i < capacity / 2; i++)
+		cr_assert_eq(whose(i), user_tag(user, 3));
+	cr_assert_eq(whose(capacity), user_tag(user, 54));
+	walk("of two tags", 0);
+	for (unsigned i = 0; i < capacity / 2; i++)
+		give(i);
+	give(capacity);
+	user_settle(user);
+	for (unsigned i = 0; i < capacity / 2; i++)
+		take(i, 54);
+	cr_assert_eq(slab_of(model.at[0]), slab);
+	cr_assert_not(slab_has_tags(slab), "once it has been empty, it is of one tag again");
+	cr_assert_eq(whose(0), user_tag(user, 54));
+	walk("of the other tag", 0);
+}
+
+Test(pool, tags_in_turn_keep_to_slabs_of_their_own_where_there_are_some)
+{
+	unsigned capacity = class_table[user_class_of[3]].capacity;
+	for (unsigned i = 0; i < capacity; i++)
+		take(i, 3);
+	for (unsigned i = capacity; i < 2 * capacity; i++)
+		take(i, 54);
+	for (unsigned i = 0; i < 2 * capacity; i++)
+		if (i % 4)
+			give(i);
+	user_settle(user);
+	for (unsigned i = 0; i < 2 * capacity; i++)
+		if (i % 4 == 1 || i % 4 == 2)
+			take(i, i % 4 == 1 ? 3 : 54);
+	for (unsigned i = 0; i < 2 * capacity; i++)
+		cr_assert(i % 4 == 3 || !slab_has_tags(slab_of(model.at[i])), "block %u", i);
+	walk("two slabs", 0);
+}
+
+Test(pool, a_whole_list_comes_where_it_is_no_work)
+{
+	void *list, *all = NULL;
+	uint16_t tag = user_tag(user, 3), other = user_tag(user, 54);
+	struct pool *pool = &user->heap.shared[user_class_of[3]];
+	uint32_t capacity = class_table[user_class_of[3]].capacity, count;
+	cr_assert_eq(pool_grow(&user->heap, pool), RANGE_OK);
+	while ((count = pool_take(&user->heap, pool, tag, capacity, capacity, &list)))
+		for (void *next; list; list = next) {
+			next = *(void **)list;
+			*(void **)list = all;
+			all = list;
+		}
+	void *one = all;
+	all = *(void **)all;
+	cr_assert_null(pool_give(&user->heap, all, capacity - 1));
+	cr_assert_eq(pool_take(&user->heap, pool, tag, 5, capacity, &list), capacity - 1, "one tag: all of it");
+	cr_assert_null(pool_give(&user->heap, list, capacity - 1));
+	cr_assert_eq(pool_take(&user->heap, pool, tag, 5, capacity - 2, &list), 5, "more than may be: a batch");
+	cr_assert_null(pool_give(&user->heap, list, 5));
+	cr_assert_eq(pool_take(&user->heap, pool, other, 5, capacity, &list), 5, "a second tag: each must be marked");
+	cr_assert_null(pool_give(&user->heap, list, 5));
+	*(void **)one = NULL;
+	cr_assert_null(pool_give(&user->heap, one, 1));
+	walk("given", 0);
 }
 
 /* --- ageing ------------------------------------------------------------------------------------------------------- */
@@ -541,7 +622,7 @@ Test(pool, ready_blocks_pass_to_another_tag)
 	cr_assert_eq(cache_pass(from, to, 1000, &list), ready - 3, "no more than there are");
 	cr_assert_null(from->free);
 	cr_assert_eq(cache_pass(from, to, 1, &list), 0);
-	pool_give(&user->heap, list);
+	cr_assert_null(pool_give(&user->heap, list, UINT32_MAX));
 	take(9, 54);
 	give(9);
 }
@@ -575,8 +656,8 @@ Test(pool, owned_pools_end_at_their_most_and_are_reused)
 	}
 	cr_assert_null(pool_open(&user->heap, tag, 0));
 	cr_assert_eq(user->heap.owned_pools, HEAP_OWNED_MAX);
-	cr_assert(pool_share(&user->heap, pools[1234]));
-	cr_assert(pool_share(&user->heap, pools[77]));
+	pool_share(&user->heap, pools[1234]);
+	pool_share(&user->heap, pools[77]);
 	cr_assert_eq(pool_open(&user->heap, tag, 9), pools[77]);
 	cr_assert_eq(pool_open(&user->heap, tag, 9), pools[1234]);
 	cr_assert_null(pool_open(&user->heap, tag, 9));
@@ -629,52 +710,31 @@ Test(pool, a_full_range_refuses_and_loses_nothing)
 	cr_assert_eq(range_usage().active, 0);
 }
 
-/* No memory for the tags of a shared slab: the slab goes back, the thread goes on. */
+/* No memory for the tags of a slab that a second site wants blocks of: it gets a slab of its own meanwhile. */
 static int tags_refused(void)
 {
 	enum range_refusal why;
-	uint16_t tag = user_tag(user, 2);
-	HOLDS(tag && user_tag(user, 3) && range_take(1, &why)); /* there are granules */
 	struct user *spare = user;
+	cr_assert_eq(user_class_of[3], user_class_of[54]);
+	void *first = user_take(user, 3, &why);
+	HOLDS(first && user_tag(user, 54) && !slab_has_tags(slab_of(first)));
 	HOLDS(memory_refuse());
 	tables_use_up();
+	void *second = user_take(spare, 54, &why);
+	HOLDS(second && slab_of(second) != slab_of(first) && !slab_has_tags(slab_of(second)) && whole(2));
+	user_give(user, first);
+	user_give(user, second);
 	uint64_t active = range_usage().active;
-	HOLDS(!user_take(spare, 2, &why) && why == RANGE_NO_MEMORY && range_usage().active == active);
+	for (int i = 0; i < 1000; i++) {
+		HOLDS((first = user_take(user, i % 2 ? 3 : 54, &why)));
+		user_give(user, first);
+	}
+	HOLDS(range_usage().active == active && whole(0));
 	HOLDS(!heap_tag_new(&user->heap, 1) || user->heap.tags < user->heap.tags_room);
 	HOLDS(!user_own(user, 3));
 	HOLDS(memory_allow());
-	HOLDS(user_take(spare, 2, &why) && user_own(user, 3) && user_take(user, 3, &why));
+	HOLDS(user_own(user, 3) && user_take(user, 3, &why));
 	return 0;
-}
-
-/* An owned pool whose slabs cannot all become shared stays owned with the rest, and becomes shared later. */
-static int share_refused(void)
-{
-	enum range_refusal why;
-	void *blocks[600];
-	uint16_t *few[3];
-	HOLDS(user_own(user, 20));
-	for (int i = 0; i < 600; i++)
-		HOLDS((blocks[i] = user_take(user, 20, &why)));
-	size_t tags_bytes = class_table[user_class_of[20]].capacity * sizeof(uint16_t);
-	for (int i = 0; i < 3; i++)
-		few[i] = meta_take(tags_bytes);
-	HOLDS(memory_refuse());
-	tables_use_up();
-	for (int i = 0; i < 3; i++)
-		meta_give(few[i], tags_bytes);
-	uint64_t owned = user->heap.owned_bytes;
-	HOLDS(!user_share(user, 20) && whole(600));
-	HOLDS(user->heap.owned_bytes == owned && user->heap.owned_pools == 1);
-	HOLDS(user->heap.shared[user_class_of[20]].slabs == 3 && user_alive(20) == 600);
-	for (int i = 0; i < 300; i++)
-		user_give(user, blocks[i]);
-	HOLDS(whole(300) && user_alive(20) == 300);
-	HOLDS(memory_allow());
-	HOLDS(user_share(user, 20) && user->heap.owned_pools == 0 && whole(300));
-	for (int i = 300; i < 600; i++)
-		user_give(user, blocks[i]);
-	return whole(0) ? 0 : 255;
 }
 
 static int caches_refused(void)
@@ -696,6 +756,5 @@ Test(pool, refused_tables_lose_nothing)
 	if (SANITIZED)
 		cr_skip_test("a sanitizer needs the kernel's yes");
 	cr_expect_eq(forked(tags_refused), 0);
-	cr_expect_eq(forked(share_refused), 0);
 	cr_expect_eq(forked(caches_refused), 0);
 }

@@ -40,7 +40,7 @@ static struct route *route(unsigned site, size_t size)
 
 static bool is_owned(const void *block)
 {
-	return !slab_has_tags(slab_of(block));
+	return slab_is_owned(slab_of(block));
 }
 
 static void take(unsigned site, size_t size, unsigned count)
