@@ -496,6 +496,11 @@ Test(pool, free_blocks_of_an_idle_site_are_reclaimed)
 	user_age(user), user_age(user);
 	cr_assert_neq(user->pool_of[3], POOL_NONE, "half of it is used");
 	cr_assert_not(pool_reclaim(&user->heap, class + 1), "of another class");
+	take(0, 3);
+	cr_assert_not(pool_reclaim(&user->heap, class), "it has just been taken from again");
+	give(0);
+	user_settle(user);
+	user_age(user), user_age(user);
 	while (pool_reclaim(&user->heap, class))
 		walk("reclaimed", 0);
 	for (unsigned i = 0; i < 1000; i += 2)
@@ -532,9 +537,11 @@ Test(pool, ready_blocks_pass_to_another_tag)
 	uint64_t ready = cache_cached(from);
 	cr_assert_geq(ready, 4);
 	void *newest = from->free;
+	int64_t may_hold = from->room + from->supplied;
 	cr_assert_eq(cache_pass(from, to, 3, &list), 3);
 	cr_assert_eq(list, newest, "the warm ones");
 	cr_assert_eq(cache_cached(from), ready - 3);
+	cr_assert_eq(from->room + from->supplied, may_hold, "what is passed on makes room for as much");
 	cr_assert_eq(slab_whose(slab_of(list), list, &of), to);
 	put_in_cache(&user->heap.caches[to], list, 3);
 	walk("three passed", 0);
