@@ -38,4 +38,10 @@ static inline int dice_chance(struct dice *dice, unsigned percent)
 	return dice_below(dice, 100) < percent;
 }
 
+/* Bytes of a large block, 2 KiB to 4 MiB, each doubling as likely as another; now and then 5 MiB, past every class. */
+static inline uint64_t dice_large_size(struct dice *dice)
+{
+	return dice_chance(dice, 3) ? 5 << 20 : dice_below(dice, (uint64_t)4096 << dice_below(dice, 11)) + 2048;
+}
+
 #endif

@@ -5,9 +5,28 @@
 #include "pools/meta.h"
 #include "tests/forked.h"
 
+#include <criterion/criterion.h>
+
 enum { BATCH_MOST = 64, BATCH_BYTES_MOST = 16 << 10 };
 
 uint8_t user_class_of[USER_KEYS];
+
+void users_begin(void)
+{
+	classes_init();
+	cr_assert(range_init(1 << 30));
+	range_decay_set(-1);
+	for (unsigned key = 0; key < USER_KEYS; key++)
+		user_class_of[key] = (uint8_t)(key % 12 * 4);
+}
+
+struct walk users_walk(uint64_t alive)
+{
+	struct walk seen = walk_pools();
+	cr_assert_null(seen.wrong, "%s (granule %u)", seen.wrong, seen.granule);
+	cr_assert_eq(seen.used - seen.cached, alive, "%lu alive, not %lu", seen.used - seen.cached, alive);
+	return seen;
+}
 
 struct user *user_enter(void)
 {
@@ -90,6 +109,14 @@ void *user_take(struct user *user, unsigned key, enum range_refusal *why)
 	cache->supplied += count;
 	cache->room -= count;
 	return count ? cache_take(cache, size) : NULL;
+}
+
+void *user_must_take(struct user *user, unsigned key)
+{
+	enum range_refusal why;
+	void *block = user_take(user, key, &why);
+	cr_assert_not_null(block, "refused: %d", why);
+	return block;
 }
 
 void user_give(struct user *user, void *block)

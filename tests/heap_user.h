@@ -8,6 +8,7 @@
 #define HEAP_USER_H
 
 #include "pools/pool.h"
+#include "pools/walk.h"
 
 enum { USER_KEYS = 96 };
 
@@ -19,6 +20,12 @@ struct user {
 
 /* The class of every key; set before the first user. */
 extern uint8_t user_class_of[USER_KEYS];
+
+/* How a test begins: a range of 1 GiB that keeps its memory, and keys of twelve classes; those twelve apart share one. */
+void users_begin(void);
+
+/* The pools are whole, and that many blocks with the program; the test fails otherwise. */
+struct walk users_walk(uint64_t alive);
 
 /* A heap for the calling thread: an abandoned one or a fresh one. NULL: no memory. */
 struct user *user_enter(void);
@@ -36,6 +43,9 @@ uint16_t user_tag(struct user *user, unsigned key);
 
 /* A block of the key; NULL: memory is out, *why says how. */
 void *user_take(struct user *user, unsigned key, enum range_refusal *why);
+
+/* The same for a test that cannot go on without. */
+void *user_must_take(struct user *user, unsigned key);
 
 /* Gives a block back, whoever's it is; user may be NULL for a thread without a heap. */
 void user_give(struct user *user, void *block);

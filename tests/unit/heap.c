@@ -1,45 +1,15 @@
-/* Heaps and threads: blocks freed by others, heaps left, adopted and claimed from, forks. Threads work between two
- * barriers; while they wait, the walker looks at everything and the books are held against the model. */
+/* Heaps and threads, step by step: blocks freed by others, heaps left, adopted and claimed from; and whose a block is, asked
+ * while that changes. */
 #define _GNU_SOURCE
-#include "pools/meta.h"
-#include "pools/walk.h"
 #include "tests/dice.h"
-#include "tests/forked.h"
 #include "tests/heap_user.h"
 
 #include <criterion/criterion.h>
 #include <pthread.h>
-#include <stdlib.h>
-#include <string.h>
 
-enum { GIB = 1 << 30, KEYS = 24 };
+enum { KEYS = 24 };
 
-static void setup(void)
-{
-	classes_init();
-	cr_assert(range_init(GIB));
-	range_decay_set(-1);
-	for (unsigned key = 0; key < USER_KEYS; key++)
-		user_class_of[key] = (uint8_t)(key % 12 * 4); /* every class has two keys */
-}
-
-TestSuite(heap, .init = setup);
-
-static void *take(struct user *user, unsigned key)
-{
-	enum range_refusal why;
-	void *block = user_take(user, key, &why);
-	cr_assert_not_null(block);
-	return block;
-}
-
-static struct walk walk(uint64_t alive)
-{
-	struct walk seen = walk_pools();
-	cr_assert_null(seen.wrong, "%s (granule %u)", seen.wrong, seen.granule);
-	cr_assert_eq(seen.used - seen.cached, alive, "%lu alive, not %lu", seen.used - seen.cached, alive);
-	return seen;
-}
+TestSuite(heap, .init = users_begin);
 
 /* Runs it on a thread of its own, to its end. */
 static void on_thread(void *(*run)(void *), void *argument)
@@ -71,7 +41,7 @@ static void fill(struct blocks *blocks, struct user *user, unsigned key, unsigne
 	blocks->key = key;
 	blocks->user = user;
 	for (unsigned i = 0; i < count; i++)
-		blocks->at[i] = take(user, key);
+		blocks->at[i] = user_must_take(user, key);
 }
 
 Test(heap, a_remote_free_waits_for_the_owner)
@@ -82,12 +52,12 @@ Test(heap, a_remote_free_waits_for_the_owner)
 	struct heap *only = heap_first();
 	on_thread(give_without_a_heap, &blocks);
 	cr_assert_eq(heap_first(), only, "a thread that only frees makes no heap");
-	walk(0);
+	users_walk(0);
 	cr_assert_eq(user_alive(7), 1000, "not counted before they are home");
 	heap_drain(&user->heap);
 	cr_assert_eq(user_alive(7), 0);
 	cr_assert_eq(user->heap.caches[user_tag(user, 7)].remote, 1000);
-	walk(0);
+	users_walk(0);
 	user_settle(user);
 	user_age(user), user_age(user), user_age(user);
 	cr_assert_eq(range_usage().active, 0);
@@ -102,9 +72,9 @@ Test(heap, remote_frees_of_owned_and_shared_slabs_are_told_apart)
 	fill(&shared, user, 15, 900);
 	on_thread(give_without_a_heap, &owned);
 	on_thread(give_without_a_heap, &shared);
-	walk(0);
+	users_walk(0);
 	heap_drain(&user->heap);
-	walk(0);
+	users_walk(0);
 	cr_assert_eq(user->heap.caches[user_tag(user, 3)].remote, 700);
 	cr_assert_eq(user->heap.caches[user_tag(user, 15)].remote, 900);
 }
@@ -123,7 +93,7 @@ Test(heap, what_others_free_serves_again)
 	}
 	cr_assert_eq(range_usage().peak_active, most);
 	heap_drain(&user->heap);
-	walk(0);
+	users_walk(0);
 }
 
 /* --- leaving ------------------------------------------------------------------------------------------------------ */
@@ -148,12 +118,12 @@ static void leave_and_free(unsigned key)
 	blocks.count = 1000;
 	blocks.key = key;
 	on_thread(fill_and_leave, &blocks);
-	walk(1000 - 334);
+	users_walk(1000 - 334);
 	cr_assert_gt(range_usage().active, 0);
 	for (unsigned i = 0; i < 1000; i++)
 		if (i % 3)
 			user_give(NULL, blocks.at[i]);
-	walk(0);
+	users_walk(0);
 	cr_assert_eq(range_usage().active, 0, "who frees the last block of a slab gives it back");
 	cr_assert_eq(user_alive(key), 0);
 }
@@ -171,10 +141,10 @@ Test(heap, the_last_block_of_a_left_heap_frees_its_owned_slab)
 Test(heap, nothing_of_an_unused_heap_stays)
 {
 	struct user *user = user_enter();
-	void *block = take(user, 5);
+	void *block = user_must_take(user, 5);
 	user_give(user, block);
 	user_leave(user);
-	walk(0);
+	users_walk(0);
 	cr_assert_eq(range_usage().active, 0);
 }
 
@@ -195,7 +165,7 @@ Test(heap, a_new_thread_adopts_the_left_heap_whole)
 			user_give(user, blocks.at[i]);
 	cr_assert_eq(user_alive(3), 0);
 	cr_assert_eq(user->heap.caches[user_tag(user, 3)].remote, 0, "they are its own now");
-	walk(0);
+	users_walk(0);
 	cr_assert_null(heap_adopt(), "nobody gets it twice");
 	struct user *second = user_enter();
 	cr_assert_neq(second, user);
@@ -220,7 +190,7 @@ static void *fill_two_and_leave(void *argument)
 	struct blocks *blocks = argument;
 	struct user *user = user_enter();
 	for (unsigned i = 0; i < 1000; i++)
-		blocks->at[i] = take(user, i % 2 ? 7 : 19);
+		blocks->at[i] = user_must_take(user, i % 2 ? 7 : 19);
 	for (unsigned i = 0; i < 1000; i++)
 		if (i % 5)
 			user_give(user, blocks->at[i]);
@@ -239,9 +209,9 @@ Test(heap, a_claimed_slab_brings_its_blocks_and_their_keys)
 	size_t active = range_usage().active, fresh_count = 0;
 	static void *fresh[3000];
 	while (range_usage().active == active) /* until nothing is left to claim */
-		fresh[fresh_count++] = take(user, 7);
+		fresh[fresh_count++] = user_must_take(user, 7);
 	cr_assert_gt(fresh_count, 300);
-	walk(200 + fresh_count);
+	users_walk(200 + fresh_count);
 	cr_assert_eq(left->used_bytes, 0, "all its slabs were partly free, so all went");
 	for (unsigned i = 0; i < 1000; i += 5) {
 		uint16_t tag = slab_whose(slab_of(blocks.at[i]), blocks.at[i], &owner);
@@ -256,7 +226,7 @@ Test(heap, a_claimed_slab_brings_its_blocks_and_their_keys)
 		user_give(user, fresh[i]);
 	cr_assert_eq(user_alive(19), 0);
 	cr_assert_eq(user_alive(7), 0);
-	walk(0);
+	users_walk(0);
 }
 
 /* A free on its way to the old heap when the slab changes hands arrives at the new one. */
@@ -271,11 +241,11 @@ Test(heap, remote_frees_follow_a_claimed_slab)
 	size_t active = range_usage().active;
 	uint64_t fresh = 0;
 	for (; range_usage().active == active; fresh++)
-		take(user, 7);
+		user_must_take(user, 7);
 	for (unsigned i = 500; i < 1000; i += 5)
 		user_give(NULL, blocks.at[i]);
 	heap_drain(&user->heap);
-	walk(fresh);
+	users_walk(fresh);
 	cr_assert_eq(user_alive(19), 0);
 	cr_assert_eq((uint64_t)user_alive(7), fresh);
 }
@@ -290,7 +260,7 @@ Test(heap, a_slab_queued_on_its_old_heap_is_passed_on)
 	size_t active = range_usage().active;
 	uint64_t fresh = 0;
 	for (; range_usage().active == active; fresh++)
-		take(user, 7);
+		user_must_take(user, 7);
 	for (unsigned i = 0; i < 1000; i += 5)
 		user_give(NULL, blocks.at[i]);
 	atomic_store(&left->pending, atomic_exchange(&user->heap.pending, 0));
@@ -299,7 +269,7 @@ Test(heap, a_slab_queued_on_its_old_heap_is_passed_on)
 	cr_assert(heap_borrow(left));
 	heap_return(left);
 	heap_drain(&user->heap);
-	walk(fresh);
+	users_walk(fresh);
 	cr_assert_eq(user_alive(19), 0);
 }
 
@@ -338,7 +308,7 @@ static void hand_over(struct blocks *blocks)
 	struct user *holder = user_enter(), *claimer = user_enter();
 	user_leave(holder);
 	for (unsigned i = 0; i < blocks->count; i++)
-		blocks->at[i] = take(claimer, 7);
+		blocks->at[i] = user_must_take(claimer, 7);
 	for (unsigned i = 0; i < blocks->count; i++)
 		user_give(claimer, blocks->at[i]);
 	user_leave(claimer);
@@ -375,7 +345,7 @@ Test(heap, whose_a_block_is_never_wavers_while_it_is_claimed)
 	pthread_join(asker, &wrong);
 	cr_assert_null(wrong, "a block had another key for a moment");
 	cr_assert_gt(moves, 2000, "it moved %lu times: this test tested nothing", moves);
-	walk(200);
+	users_walk(200);
 }
 
 /* An owned pool that becomes a shared one: its slabs get tags for their blocks under the reader's eyes. */
@@ -404,277 +374,5 @@ Test(heap, whose_a_block_is_never_wavers_while_its_pool_is_shared)
 	if (!wrong)
 		pthread_join(asker, &wrong);
 	cr_assert_null(wrong, "a block had another key for a moment");
-	walk(200);
-}
-
-/* --- everything at once ------------------------------------------------------------------------------------------- */
-
-enum { THREADS = 4, ROUNDS = 12, STEPS = 6000, MAILBOXES = 512 };
-
-/* A block with its key and a pattern; passed through mailboxes, freed by whoever finds it. */
-struct letter {
-	uint64_t key;
-	uint64_t seal; /* key and address mixed */
-};
-
-static struct letter *_Atomic mailboxes[MAILBOXES];
-static _Atomic int64_t alive_of[KEYS];
-static pthread_barrier_t barrier;
-
-static uint64_t seal_of(const struct letter *letter)
-{
-	return (uint64_t)(uintptr_t)letter * UINT64_C(0x9E3779B97F4A7C15) ^ letter->key;
-}
-
-static const char *step(struct dice *dice, struct user *user)
-{
-	enum range_refusal why;
-	unsigned key = (unsigned)dice_below(dice, KEYS);
-	struct letter *fresh = NULL, *old;
-	if (user && dice_chance(dice, 55)) {
-		fresh = user_take(user, key, &why);
-		if (!fresh)
-			return "no memory";
-		fresh->key = key;
-		fresh->seal = seal_of(fresh);
-		atomic_fetch_add(&alive_of[key], 1);
-	}
-	old = atomic_exchange(&mailboxes[dice_below(dice, MAILBOXES)], fresh);
-	if (!old)
-		return NULL;
-	if (old->seal != seal_of(old))
-		return "a letter was opened";
-	atomic_fetch_sub(&alive_of[old->key], 1);
-	user_give(user, old);
-	return NULL;
-}
-
-static void change(struct dice *dice, struct user *user)
-{
-	unsigned key = (unsigned)dice_below(dice, KEYS);
-	switch (dice_below(dice, 6)) {
-	case 0:
-		user_own(user, key);
-		break;
-	case 1:
-		if (user->pool_of[key] != POOL_NONE)
-			user_share(user, key);
-		break;
-	case 2:
-		user_age(user);
-		break;
-	case 3:
-		heap_send(&user->heap);
-		break;
-	case 4:
-		heap_tend_all(&user->heap);
-		break;
-	default:
-		user_settle(user);
-	}
-}
-
-static void *live_a_few_lives(void *number)
-{
-	struct dice dice = dice_of((uintptr_t)number);
-	const char *wrong = NULL;
-	struct user *user = NULL;
-	for (int round = 0; round < ROUNDS; round++) {
-		for (int i = 0; i < STEPS && !wrong; i++) {
-			if (dice_below(&dice, 500) == 0) { /* threads come and go; while one is away it only frees */
-				if (user)
-					user_leave(user);
-				user = user ? NULL : user_enter();
-			}
-			if (user && dice_below(&dice, 200) == 0)
-				change(&dice, user);
-			wrong = step(&dice, user);
-		}
-		pthread_barrier_wait(&barrier); /* the main thread walks */
-		pthread_barrier_wait(&barrier);
-	}
-	if (user)
-		user_leave(user);
-	return (void *)(uintptr_t)wrong;
-}
-
-static bool anything_waits(void)
-{
-	for (struct heap *heap = heap_first(); heap; heap = heap->next)
-		if (atomic_load(&heap->inbox) || atomic_load(&heap->pending))
-			return true;
-	return false;
-}
-
-/* A heap passes on what has moved to another meanwhile, which may have been asked already. */
-static void bring_everything_home(void)
-{
-	do {
-		for (struct heap *heap = heap_first(); heap; heap = heap->next)
-			heap_send(heap);
-		for (struct heap *heap = heap_first(); heap; heap = heap->next)
-			heap_drain(heap);
-	} while (anything_waits());
-}
-
-static void check_books(int round)
-{
-	int64_t total = 0;
-	for (unsigned key = 0; key < KEYS; key++)
-		total += atomic_load(&alive_of[key]);
-	struct walk seen = walk_pools();
-	cr_assert_null(seen.wrong, "round %d: %s (granule %u)", round, seen.wrong, seen.granule);
-	cr_assert_eq(seen.used - seen.cached, (uint64_t)total, "round %d: %lu alive, not %ld", round,
-	             seen.used - seen.cached, total);
-	bring_everything_home();
-	for (unsigned key = 0; key < KEYS; key++)
-		cr_assert_eq(user_alive(key), atomic_load(&alive_of[key]), "round %d: key %u: %ld alive, not %ld", round, key,
-		             (long)user_alive(key), (long)atomic_load(&alive_of[key]));
-	seen = walk_pools();
-	cr_assert_null(seen.wrong, "round %d, all home: %s (granule %u)", round, seen.wrong, seen.granule);
-}
-
-static void everything_at_once(uintptr_t seed)
-{
-	pthread_t threads[THREADS];
-	pthread_barrier_init(&barrier, NULL, THREADS + 1);
-	for (uintptr_t i = 0; i < THREADS; i++)
-		cr_assert_eq(pthread_create(&threads[i], NULL, live_a_few_lives, (void *)(seed + i)), 0);
-	for (int round = 0; round < ROUNDS; round++) {
-		pthread_barrier_wait(&barrier);
-		check_books(round);
-		pthread_barrier_wait(&barrier);
-	}
-	for (int i = 0; i < THREADS; i++) {
-		void *wrong;
-		pthread_join(threads[i], &wrong);
-		cr_assert_null(wrong, "seed %lu: %s", seed, (char *)wrong);
-	}
-	for (int i = 0; i < MAILBOXES; i++) {
-		struct letter *letter = atomic_exchange(&mailboxes[i], NULL);
-		if (letter)
-			user_give(NULL, letter);
-	}
-	walk(0);
-	/* Every heap is left now, so whoever freed a slab's last block gave it back. */
-	cr_assert_eq(range_usage().active, 0, "seed %lu: %zu bytes stay", seed, range_usage().active);
-}
-
-Test(heap, everything_at_once_1)
-{
-	everything_at_once(100);
-}
-
-Test(heap, everything_at_once_2)
-{
-	everything_at_once(200);
-}
-
-Test(heap, everything_at_once_3)
-{
-	everything_at_once(300);
-}
-
-/* Few blocks, so slabs come and go all the time, and a slab may be gone the moment its last block is given. */
-static void *give_the_last(void *number)
-{
-	struct dice dice = dice_of((uintptr_t)number);
-	struct user *user = number == (void *)1 ? user_enter() : NULL;
-	const char *wrong = NULL;
-	for (int i = 0; i < 100000 && !wrong; i++) {
-		unsigned box = (unsigned)dice_below(&dice, 4);
-		enum range_refusal why;
-		struct letter *fresh = NULL;
-		if (user) {
-			fresh = user_take(user, 11, &why); /* nine blocks a slab */
-			fresh->key = 11;
-			fresh->seal = seal_of(fresh);
-			if (i % 8 == 0)
-				user_settle(user);
-		}
-		struct letter *old = atomic_exchange(&mailboxes[box], fresh);
-		if (old && old->seal != seal_of(old))
-			wrong = "a letter was opened";
-		else if (old)
-			user_give(user && i % 4 ? user : NULL, old);
-	}
-	if (user)
-		user_leave(user);
-	return (void *)(uintptr_t)wrong;
-}
-
-Test(heap, slabs_that_come_and_go_under_remote_frees)
-{
-	pthread_t threads[3];
-	for (uintptr_t i = 0; i < 3; i++)
-		cr_assert_eq(pthread_create(&threads[i], NULL, give_the_last, (void *)(i + 1)), 0);
-	for (int i = 0; i < 3; i++) {
-		void *wrong;
-		pthread_join(threads[i], &wrong);
-		cr_assert_null(wrong, "%s", (char *)wrong);
-	}
-	for (int i = 0; i < 4; i++)
-		if (atomic_load(&mailboxes[i]))
-			user_give(NULL, atomic_load(&mailboxes[i]));
-	walk(0);
-	cr_assert_eq(range_usage().active, 0);
-}
-
-/* --- fork --------------------------------------------------------------------------------------------------------- */
-
-static _Atomic bool stop;
-
-static void *work_until_stopped(void *number)
-{
-	struct dice dice = dice_of((uintptr_t)number);
-	struct user *user = user_enter();
-	const char *wrong = NULL;
-	while (!atomic_load(&stop) && !wrong) {
-		if (dice_below(&dice, 300) == 0) {
-			user_leave(user);
-			user = user_enter();
-		}
-		wrong = step(&dice, user);
-	}
-	user_leave(user);
-	return (void *)(uintptr_t)wrong;
-}
-
-static int live_on_in_the_child(struct user *mine)
-{
-	for (struct heap *heap = heap_first(); heap; heap = heap->next) {
-		uint32_t state = atomic_load(&heap->state);
-		HOLDS(state != HEAP_BORROWED && (state != HEAP_LIVE || heap == &mine->heap));
-	}
-	struct dice dice = dice_of(1);
-	for (int i = 0; i < 2000; i++)
-		HOLDS(!step(&dice, mine));
-	struct user *second = user_enter(); /* an abandoned one if there is any, never a lost one */
-	HOLDS(second && atomic_load(&second->heap.state) == HEAP_LIVE);
-	for (int i = 0; i < 2000; i++)
-		HOLDS(!step(&dice, second));
-	user_leave(second);
-	HOLDS(!walk_own_heap(&mine->heap));
-	return 0;
-}
-
-Test(heap, a_forked_child_lives_with_what_is_whole)
-{
-	pthread_t threads[3];
-	struct user *mine = user_enter();
-	struct dice dice = dice_of(5);
-	for (uintptr_t i = 0; i < 3; i++)
-		cr_assert_eq(pthread_create(&threads[i], NULL, work_until_stopped, (void *)(i + 1)), 0);
-	for (int i = 0; i < 60; i++) {
-		for (int s = 0; s < 200; s++)
-			cr_assert_null(step(&dice, mine));
-		int status = user_forked(mine, live_on_in_the_child);
-		cr_assert_eq(status, 0, "fork %d: %x", i, (unsigned)status);
-	}
-	atomic_store(&stop, true);
-	for (int i = 0; i < 3; i++) {
-		void *wrong;
-		pthread_join(threads[i], &wrong);
-		cr_assert_null(wrong, "%s", (char *)wrong);
-	}
+	users_walk(200);
 }

@@ -1,7 +1,6 @@
 /* Blocks on their way to another heap: in parcels, on slabs, past an owner that sleeps. What is on its way is bounded,
  * nothing is lost or counted twice, and the walker agrees at every step. */
 #define _GNU_SOURCE
-#include "pools/meta.h"
 #include "pools/walk.h"
 #include "tests/dice.h"
 #include "tests/forked.h"
@@ -11,15 +10,11 @@
 #include <pthread.h>
 #include <string.h>
 
-enum { GIB = 1 << 30, KEYS = 24, SMALL = 1, TWIN = 13, BIG = 20, MANY = 60000 }; /* SMALL and TWIN: one class */
+enum { KEYS = 24, SMALL = 1, TWIN = 13, BIG = 20, MANY = 60000 }; /* SMALL and TWIN: one class */
 
 static void setup(void)
 {
-	classes_init();
-	cr_assert(range_init(GIB));
-	range_decay_set(-1);
-	for (unsigned key = 0; key < USER_KEYS; key++)
-		user_class_of[key] = (uint8_t)(key % 12 * 4);
+	users_begin();
 	user_class_of[BIG] = (uint8_t)class_of(PARCEL_BLOCK_MAX + 1);
 }
 
@@ -27,25 +22,10 @@ TestSuite(remote, .init = setup);
 
 static void *at[MANY];
 
-static void *take(struct user *user, unsigned key)
-{
-	enum range_refusal why;
-	void *block = user_take(user, key, &why);
-	cr_assert_not_null(block);
-	return block;
-}
-
 static void fill(struct user *user, unsigned key, unsigned count)
 {
 	for (unsigned i = 0; i < count; i++)
-		at[i] = take(user, key);
-}
-
-static void walk(uint64_t alive)
-{
-	struct walk seen = walk_pools();
-	cr_assert_null(seen.wrong, "%s (granule %u)", seen.wrong, seen.granule);
-	cr_assert_eq(seen.used - seen.cached, alive, "%lu alive, not %lu", seen.used - seen.cached, alive);
+		at[i] = user_must_take(user, key);
 }
 
 /* Two heaps at once, of two threads that are both this one: no heap looks at who calls. */
@@ -76,13 +56,13 @@ Test(remote, a_parcel_goes_when_it_is_full)
 	fill(owner, SMALL, 2 * PARCEL_BLOCKS);
 	for (unsigned i = 0; i < 2 * PARCEL_BLOCKS; i++) {
 		user_give(other, at[i]);
-		walk(2 * PARCEL_BLOCKS - 1 - i);
+		users_walk(2 * PARCEL_BLOCKS - 1 - i);
 		cr_assert_eq(!!atomic_load(&owner->heap.inbox), i + 1 >= PARCEL_BLOCKS, "after %u", i + 1);
 	}
 	cr_assert_eq(atomic_load(&owner->heap.pending), 0, "no slab was touched");
 	cr_assert_eq(user_alive(SMALL), 2 * PARCEL_BLOCKS, "not counted before they are home");
 	heap_drain(&owner->heap);
-	walk(0);
+	users_walk(0);
 	cr_assert_eq(user_alive(SMALL), 0);
 	cr_assert_eq(owner->heap.caches[user_tag(owner, SMALL)].remote, 2 * PARCEL_BLOCKS);
 	cr_assert_eq(in_parcels(other), 0);
@@ -105,7 +85,7 @@ Test(remote, a_parcel_goes_when_it_is_heavy)
 	}
 	heap_send(&other->heap);
 	heap_drain(&owner->heap);
-	walk(0);
+	users_walk(0);
 }
 
 Test(remote, a_large_block_goes_at_once)
@@ -117,7 +97,7 @@ Test(remote, a_large_block_goes_at_once)
 	cr_assert_eq(in_parcels(other), 0);
 	cr_assert_neq(atomic_load(&owner->heap.pending), 0);
 	heap_drain(&owner->heap);
-	walk(0);
+	users_walk(0);
 	cr_assert_eq(user_alive(BIG), 0);
 }
 
@@ -134,7 +114,7 @@ Test(remote, what_comes_home_is_ready_again)
 	heap_drain(&owner->heap);
 	cr_assert_gt(cache_cached(cache), before, "not by way of the slabs");
 	cr_assert_leq((int64_t)cache_cached(cache), room, "and no more than the cache may hold");
-	walk(0);
+	users_walk(0);
 }
 
 /* To many heaps at once: few parcels, whose lanes they share; each block arrives where it belongs. */
@@ -148,14 +128,14 @@ Test(remote, many_heaps_share_the_lanes)
 		owners[h] = user_enter();
 	for (int round = 0; round < 20; round++) {
 		for (unsigned i = 0; i < 4000; i++)
-			at[i] = take(owners[dice_below(&dice, HEAPS)], (unsigned)dice_below(&dice, 12));
+			at[i] = user_must_take(owners[dice_below(&dice, HEAPS)], (unsigned)dice_below(&dice, 12));
 		for (unsigned i = 0; i < 4000; i++)
 			user_give(other, at[i]);
-		walk(0);
+		users_walk(0);
 		for (unsigned h = 0; h < HEAPS; h++)
 			if (dice_chance(&dice, 50))
 				heap_drain(&owners[h]->heap);
-		walk(0);
+		users_walk(0);
 	}
 	heap_send(&other->heap);
 	for (unsigned h = 0; h < HEAPS; h++)
@@ -163,7 +143,7 @@ Test(remote, many_heaps_share_the_lanes)
 	for (unsigned key = 0; key < 12; key++)
 		cr_assert_eq(user_alive(key), 0, "key %u", key);
 	cr_assert_eq(in_parcels(other), 0);
-	walk(0);
+	users_walk(0);
 }
 
 /* A heap that is used on sends what it holds though nobody fills the parcel. */
@@ -178,7 +158,7 @@ Test(remote, an_open_parcel_goes_with_age)
 	cr_assert(atomic_load(&owner->heap.inbox));
 	heap_drain(&owner->heap);
 	cr_assert_eq(user_alive(SMALL), 0);
-	walk(0);
+	users_walk(0);
 }
 
 Test(remote, who_leaves_sends_what_it_holds)
@@ -190,7 +170,7 @@ Test(remote, who_leaves_sends_what_it_holds)
 	user_leave(other);
 	heap_drain(&owner->heap);
 	cr_assert_eq(user_alive(SMALL), 0);
-	walk(0);
+	users_walk(0);
 	/* Who comes next gets the heap, its parcels included. */
 	fill(owner, SMALL, 500);
 	cr_assert_eq(user_enter(), other);
@@ -199,7 +179,7 @@ Test(remote, who_leaves_sends_what_it_holds)
 	user_leave(other);
 	heap_drain(&owner->heap);
 	cr_assert_eq(user_alive(SMALL), 0);
-	walk(0);
+	users_walk(0);
 }
 
 Test(remote, a_parcel_to_a_heap_that_was_left_frees_its_slabs)
@@ -212,7 +192,7 @@ Test(remote, a_parcel_to_a_heap_that_was_left_frees_its_slabs)
 	for (unsigned i = 10; i < 1000; i++)
 		user_give(other, at[i]);
 	heap_send(&other->heap);
-	walk(0);
+	users_walk(0);
 	cr_assert_eq(range_usage().active, 0);
 	cr_assert_eq(user_alive(SMALL), 0);
 }
@@ -223,7 +203,7 @@ Test(remote, a_parcel_follows_a_claimed_slab)
 	two();
 	struct user *third = user_enter();
 	for (unsigned i = 0; i < 1000; i++)
-		at[i] = take(owner, i % 2 ? SMALL : TWIN);
+		at[i] = user_must_take(owner, i % 2 ? SMALL : TWIN);
 	for (unsigned i = 0; i < 1000; i++)
 		if (i % 5)
 			user_give(owner, at[i]);
@@ -233,12 +213,12 @@ Test(remote, a_parcel_follows_a_claimed_slab)
 	size_t active = range_usage().active;
 	uint64_t fresh = 0;
 	for (; range_usage().active == active; fresh++)
-		take(third, SMALL);
+		user_must_take(third, SMALL);
 	cr_assert_eq(owner->heap.used_bytes, 0, "all its slabs went");
 	heap_send(&other->heap);
 	heap_drain(&third->heap);
 	cr_assert_eq((uint64_t)(user_alive(SMALL) + user_alive(TWIN)), 150 + fresh);
-	walk(150 + fresh);
+	users_walk(150 + fresh);
 }
 
 /* A report beside running threads may follow a block to a slab that has just gone. */
@@ -268,11 +248,11 @@ Test(remote, a_sleeping_owner_holds_few_parcels)
 	}
 	cr_assert(atomic_load(&owner->heap.behind));
 	cr_assert_null(atomic_load(&owner->heap.inbox), "what nobody fetched is with the slabs");
-	walk(0);
+	users_walk(0);
 	heap_drain(&owner->heap);
 	cr_assert(!atomic_load(&owner->heap.behind));
 	cr_assert_eq(user_alive(SMALL), 0);
-	walk(0);
+	users_walk(0);
 }
 
 /* How a program that keeps the last block of every slab looks: nothing may be purged then. */
@@ -283,7 +263,7 @@ static void free_and_tend(unsigned key, bool own, unsigned keep_every)
 	if (own)
 		cr_assert(user_own(owner, key));
 	for (unsigned i = 0; i < MANY; i++) {
-		at[i] = take(owner, key == SMALL && i % 2 && !own ? TWIN : key);
+		at[i] = user_must_take(owner, key == SMALL && i % 2 && !own ? TWIN : key);
 		memset(at[i], (int)i, size);
 	}
 	uint64_t kept = 0;
@@ -293,11 +273,11 @@ static void free_and_tend(unsigned key, bool own, unsigned keep_every)
 		else
 			user_give(other, at[i]);
 	heap_send(&other->heap);
-	walk(kept);
+	users_walk(kept);
 	size_t before = range_usage().purged, active = range_usage().active;
 	heap_tend_all(NULL);
 	size_t purged = range_usage().purged - before;
-	walk(kept);
+	users_walk(kept);
 	if (keep_every)
 		cr_assert_eq(purged, 0);
 	else
@@ -309,10 +289,10 @@ static void free_and_tend(unsigned key, bool own, unsigned keep_every)
 	cr_assert_eq(range_usage().purged - before, purged, "there was no more to do");
 	heap_drain(&owner->heap);
 	cr_assert_eq((uint64_t)(user_alive(SMALL) + user_alive(key == SMALL ? TWIN : key)), kept);
-	walk(kept);
+	users_walk(kept);
 	for (unsigned i = 0; i < MANY; i++) /* and it serves again */
-		memset(take(owner, key), 1, size);
-	walk(kept + MANY);
+		memset(user_must_take(owner, key), 1, size);
+	users_walk(kept + MANY);
 }
 
 Test(remote, a_sleeping_owners_memory_goes_back)
@@ -342,9 +322,9 @@ Test(remote, somebody_looks_around)
 	while (range_usage().purged == before) /* until the clock has moved twice */
 		for (unsigned i = 0; i < OUTBOX_AGE; i++)
 			heap_drain(&other->heap);
-	walk(0);
+	users_walk(0);
 	heap_drain(&owner->heap);
-	walk(0);
+	users_walk(0);
 	cr_assert_eq(user_alive(SMALL), 0);
 }
 
@@ -359,7 +339,7 @@ Test(remote, nobody_tends_without_decay)
 	cr_assert_eq(range_usage().purged, 0);
 	heap_send(&other->heap);
 	user_leave(owner);
-	walk(0);
+	users_walk(0);
 	cr_assert_eq(range_usage().active, 0);
 }
 
@@ -387,7 +367,7 @@ static void *produce(void *argument)
 	struct dice dice = dice_of((uintptr_t)(ring - rings));
 	struct user *user = user_enter();
 	for (unsigned i = 0; i < PASSED; i++) {
-		uint64_t *block = take(user, (unsigned)dice_below(&dice, 12) + (dice_chance(&dice, 50) ? 12 : 0));
+		uint64_t *block = user_must_take(user, (unsigned)dice_below(&dice, 12) + (dice_chance(&dice, 50) ? 12 : 0));
 		*block = seal_of(block);
 		void *_Atomic *slot = &ring->slots[i % RING];
 		while (atomic_load(slot))
@@ -450,7 +430,7 @@ Test(remote, producers_consumers_and_one_that_tends)
 	}
 	atomic_store(&stop, true);
 	pthread_join(tender, NULL);
-	walk(0);
+	users_walk(0);
 	for (unsigned key = 0; key < KEYS; key++)
 		cr_assert_eq(user_alive(key), 0, "key %u: %ld", key, user_alive(key));
 	cr_assert_eq(range_usage().active, 0);
@@ -490,11 +470,11 @@ Test(remote, parcels_of_a_vanished_thread_come_home)
 	cr_assert_eq(pthread_create(&thread, NULL, hold_parcels, owner), 0);
 	pthread_barrier_wait(&full);
 	cr_assert_eq(user_alive(SMALL), 310);
-	walk(10);
+	users_walk(10);
 	cr_assert_eq(user_forked(owner, bring_home_in_the_child), 0);
 	pthread_barrier_wait(&after_fork);
 	pthread_join(thread, NULL);
 	heap_drain(&owner->heap);
 	cr_assert_eq(user_alive(SMALL), 10);
-	walk(10);
+	users_walk(10);
 }
