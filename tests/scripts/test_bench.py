@@ -1,11 +1,18 @@
 #!/usr/bin/python3
-"""The scripts of scripts/bench as people call them: `prove --simulate`, whose coverage is counted here once more."""
+"""The scripts of scripts/bench as people call them: `prove --simulate`, whose coverage is counted here once more; `suite`
+interrupted in its overhead.
+
+A signal is sent when a run has begun that comes after finished ones: a preloaded library says so into a FIFO."""
 
 import os
 import random
 import re
+import select
+import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -15,7 +22,22 @@ sys.path.insert(0, os.path.join(ROOT, "scripts"))
 from abtest import simulate, stats  # noqa: E402
 
 BENCH = os.path.join(ROOT, "scripts", "bench")
+METER = os.path.join(ROOT, os.environ.get("SLUICE_BUILD") or "build", "bench", "meter")
 HANG_S = 120
+
+# Says which session it is in: the meter and the sampler give each run one of its own.
+SAY_SESSION = r"""
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+__attribute__((constructor)) static void say(void)
+{
+	int fd = open(getenv("SESSIONS"), O_WRONLY);
+	dprintf(fd, "%d\n", (int)getsid(0));
+	close(fd);
+}
+"""
 
 
 def call(script, *args, status=0):
@@ -61,6 +83,70 @@ class Simulate(unittest.TestCase):
 
     def test_wrong_number(self):
         self.assertIn("at least 1", call("prove", "--simulate", "0", status=2))
+
+
+class Interrupted(unittest.TestCase):
+    """One run of each allocator unwatched, then sampled ones: with the third run, one of each is sampled."""
+
+    def setUp(self):
+        if not os.path.exists(METER):
+            raise AssertionError(f"not built: {METER}; `make binaries` builds what the tests need")
+        self.folder = tempfile.mkdtemp(prefix="sluice-bench-test.")
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+        perf = ["perf", "record", "-q", "-e", "cpu-clock", "-o", self.path("perf.data"), "--", "true"]
+        if not shutil.which("perf") or subprocess.run(perf, capture_output=True, check=False).returncode:
+            self.skipTest("perf is not installed, or may not sample here")
+        os.mkdir(self.path("temporary"))
+        os.mkfifo(self.path("sessions"))
+        self.sessions = os.open(self.path("sessions"), os.O_RDWR)
+        self.addCleanup(os.close, self.sessions)
+        subprocess.run(["gcc", "-shared", "-fPIC", "-x", "c", "-", "-o", self.path("say.so")], input=SAY_SESSION, text=True,
+                       check=True)
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def start(self):
+        return subprocess.Popen(
+            ["/usr/bin/python3", os.path.join(BENCH, "suite"), "--only", "overhead", "--out", self.path("out"), "--allocators",
+             "glibc", "--with", f"said={self.path('say.so')},SESSIONS={self.path('sessions')}"], stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+            env={**os.environ, "TMPDIR": self.path("temporary")},
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+
+    def wait_runs(self, number, running):
+        seen, end = b"", os.pidfd_open(running.pid)
+        try:
+            while len(set(seen.split())) < number:
+                if self.sessions not in select.select([self.sessions, end], [], [], HANG_S)[0]:
+                    running.kill()
+                    self.fail(f"after {len(set(seen.split()))} runs: {running.communicate()}")
+                seen += os.read(self.sessions, 4096)
+        finally:
+            os.close(end)
+
+    def check(self, interrupt):
+        running = self.start()
+        self.wait_runs(3, running)
+        interrupt(running.pid)
+        try:
+            out, err = running.communicate(timeout=HANG_S)
+        finally:
+            running.kill()
+        self.assertEqual((running.returncode, "Traceback" in err), (130, False), err)
+        with open(self.path("out/overhead.md"), encoding="utf-8") as f:
+            table = f.read()
+        self.assertRegex(table, r"(?s)^\| overhead, % of CPU time .*, said ")
+        self.assertEqual(out, table)
+        left = [n for n in os.listdir(self.path("temporary")) if n.startswith("sluice")]  # a killed compiler leaves its own
+        self.assertEqual(left, [], "scratch files left behind")
+
+    def test_by_sigterm(self):
+        self.check(lambda pid: os.kill(pid, signal.SIGTERM))
+
+    def test_by_ctrl_c(self):
+        """Which a terminal sends to all of the foreground."""
+        self.check(lambda pid: os.killpg(pid, signal.SIGINT))
 
 
 class Uneven:
