@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """The scripts of scripts/bench as people call them: `prove --simulate`, whose coverage is counted here once more; `suite`
-interrupted in its overhead.
+interrupted in its overhead; `readme` on a copy of the tables.
 
 A signal is sent when a run has begun that comes after finished ones: a preloaded library says so into a FIFO."""
 
@@ -147,6 +147,85 @@ class Interrupted(unittest.TestCase):
     def test_by_ctrl_c(self):
         """Which a terminal sends to all of the foreground."""
         self.check(lambda pid: os.killpg(pid, signal.SIGINT))
+
+
+class Readme(unittest.TestCase):
+    PAIRS = "| test | ns |\n|---|---|\n| lifo | 6.1 |\n\n10 blocks.\n"
+    OVERHEAD = "| share |\n|---|\n| 12 |\n\n| details |\n|---|\n"
+    TEXT = """# title
+
+<!-- results/pairs.md -->
+
+| test | ns |
+|---|---|
+| lifo | 6.1 |
+
+10 blocks.
+
+<!-- end -->
+between
+<!-- results/overhead.md, first table -->
+
+| share |
+|---|
+| 12 |
+
+<!-- end -->
+end
+"""
+
+    def setUp(self):
+        self.folder = tempfile.mkdtemp(prefix="sluice-bench-test.")
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+        os.makedirs(self.path("scripts/bench/results"))
+        shutil.copy(os.path.join(BENCH, "readme"), self.path("scripts/bench/readme"))
+        self.write("scripts/bench/results/pairs.md", self.PAIRS)
+        self.write("scripts/bench/results/overhead.md", self.OVERHEAD)
+        self.write("README.md", self.TEXT)
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def write(self, name, text):
+        with open(self.path(name), "w", encoding="utf-8") as f:
+            f.write(text)
+
+    def read(self):
+        with open(self.path("README.md"), encoding="utf-8") as f:
+            return f.read()
+
+    def readme(self, *args, status=0):
+        return call(self.path("scripts/bench/readme"), *args, status=status)
+
+    def test_what_agrees_stays(self):
+        self.assertEqual(self.readme("--check"), "")
+        self.readme()
+        self.assertEqual(self.read(), self.TEXT)
+
+    def test_a_table_that_differs_is_named_and_put_right(self):
+        wrong = self.TEXT.replace("6.1", "5.1").replace("\nbetween", "\nkept")
+        self.write("README.md", wrong)
+        said = self.readme("--check", status=1)
+        self.assertIn("results/pairs.md", said)
+        self.assertNotIn("overhead", said)
+        self.assertEqual(self.read(), wrong)
+        self.readme()
+        self.assertEqual(self.read(), self.TEXT.replace("between", "kept"))
+
+    def test_a_result_that_is_new(self):
+        """A backslash in it, or a row more, is text like any other."""
+        self.write("scripts/bench/results/overhead.md", self.OVERHEAD.replace("12", r"\1 of 2 |\n| 13"))
+        self.assertIn("results/overhead.md", self.readme("--check", status=1))
+        self.readme()
+        self.assertEqual(self.read(), self.TEXT.replace("12", r"\1 of 2 |\n| 13"))
+
+    def test_comments_that_make_no_sense(self):
+        for wrong in ("no table\n", self.TEXT.replace("<!-- end -->\nend", "end"), self.TEXT.replace("first table", "second"),
+                      self.TEXT.replace("results/pairs", "results/nothing"), self.TEXT + "<!-- end -->\n"):
+            self.write("README.md", wrong)
+            for args in ((), ("--check",)):
+                self.assertIn("readme: ", self.readme(*args, status=2))
+            self.assertEqual(self.read(), wrong)
 
 
 class Uneven:
