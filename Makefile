@@ -153,7 +153,7 @@ soak: ## the long counts: hours, not minutes
 	@scripts/deps test
 	@$(MAKE) $J binaries
 	@SLUICE_BUILD=$(O) SLUICE_SOAK=1 scripts/run-tests $(T)
-bench: ## sluice beside every peer: tables and pictures into OUT (an hour)
+bench: ## sluice beside every peer: tables and pictures into OUT (over half an hour)
 	@scripts/deps bench
 	@$(MAKE) $J all bench-tools
 	@SLUICE_BUILD=$(O) scripts/bench/suite $(if $(OUT),--out $(OUT)) $(B)

@@ -5,7 +5,6 @@ import os
 import select
 import signal
 import subprocess
-import time
 
 from .allocators import BUILD, ROOT, Unusable
 from .model import Metric
@@ -140,7 +139,3 @@ def first_words(path):
 def digest(path):
     with open(path, "rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()[:16]
-
-
-def stopwatch():
-    return time.monotonic()

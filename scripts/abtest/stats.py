@@ -4,7 +4,8 @@ Every block gives one ratio, variant / baseline, of two runs made minutes apart 
 machine cancels. The figure is the median of the ratios. Its 95 % interval is the percentile bootstrap of the median
 [Efron and Tibshirani, An Introduction to the Bootstrap, 1993, ch. 13], widened, where that is wider, to the
 distribution-free interval between order statistics, interpolated [Hettmansperger and Sheather, Statistics and
-Probability Letters 4, 1986]: with few blocks the percentile bootstrap alone covers too seldom (7 blocks: 88 %).
+Probability Letters 4, 1986]: with few blocks the percentile bootstrap alone covers too seldom (7 blocks: 88 %, by
+`scripts/bench/prove --simulate`).
 """
 
 import math
@@ -46,14 +47,18 @@ def bootstrap_interval(values, rng, confidence=CONFIDENCE):
     return medians[int(tail * RESAMPLES)], medians[min(RESAMPLES - 1, math.ceil((1 - tail) * RESAMPLES) - 1)]
 
 
+def widened(found, ordered):
+    """The interval `found` of these values, at least as wide as the one between order statistics."""
+    low, high = order_interval(ordered)
+    return min(found[0], low), max(found[1], high)
+
+
 def interval(ratios, seed=0):
     """Interval of the median of `ratios`, or None when there are none. The same values and seed give the same answer."""
     if not ratios:
         return None
     ordered = sorted(ratios)
-    a, b = bootstrap_interval(ordered, random.Random(seed))
-    c, d = order_interval(ordered)
-    return Interval(statistics.median(ordered), min(a, c), max(b, d))
+    return Interval(statistics.median(ordered), *widened(bootstrap_interval(ordered, random.Random(seed)), ordered))
 
 
 def paired(result, variant, metric):

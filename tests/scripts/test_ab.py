@@ -19,9 +19,7 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
-import textwrap
 import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))

@@ -17,18 +17,10 @@ sys.path.insert(0, os.path.join(ROOT, "scripts"))
 
 from abtest import allocators, cli, stats, workload  # noqa: E402
 from abtest.model import CONTROL, Metric, Result, Run, Variant  # noqa: E402
+from abtest.simulate import skewed, symmetric  # noqa: E402
 
 CPU, RATE = Metric("cpu", "CPU time", "ns"), Metric("rate", "rate", "/s", higher_is_better=True)
 SIMULATIONS = 200
-
-
-def skewed(rng, sigma=0.01):
-    """Noise of a benchmark: never much faster, sometimes slower, one run in twenty disturbed by something else."""
-    return 1 + rng.expovariate(1 / sigma) + (rng.uniform(0.05, 0.5) if rng.random() < 0.05 else 0.0)
-
-
-def symmetric(rng, sigma=0.01):
-    return math.exp(rng.gauss(0, sigma))
 
 
 def measurement(blocks, effect, rng, noise=skewed, metric=CPU, drift=0.0):

@@ -1,0 +1,243 @@
+#!/usr/bin/python3
+"""The scripts of scripts/bench as people call them: `prove --simulate`, whose coverage is counted here once more; `suite`
+interrupted in its overhead; `readme` on a copy of the tables.
+
+A signal is sent when a run has begun that comes after finished ones: a preloaded library says so into a FIFO."""
+
+import os
+import random
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import unittest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(ROOT, "scripts"))
+
+from abtest import simulate, stats  # noqa: E402
+
+BENCH = os.path.join(ROOT, "scripts", "bench")
+METER = os.path.join(ROOT, os.environ.get("SLUICE_BUILD") or "build", "bench", "meter")
+HANG_S = 120
+
+# Says which session it is in: the meter and the sampler give each run one of its own.
+SAY_SESSION = r"""
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+__attribute__((constructor)) static void say(void)
+{
+	int fd = open(getenv("SESSIONS"), O_WRONLY);
+	dprintf(fd, "%d\n", (int)getsid(0));
+	close(fd);
+}
+"""
+
+
+def call(script, *args, status=0):
+    """Its standard output; it must end with that status."""
+    done = subprocess.run(["/usr/bin/python3", os.path.join(BENCH, script), *args], capture_output=True, text=True,
+                          timeout=HANG_S, check=False)
+    if done.returncode != status or "Traceback" in done.stderr:
+        raise AssertionError(f"{script} {args}: status {done.returncode}, {status} was expected\n{done.stdout}{done.stderr}")
+    return done.stdout + done.stderr
+
+
+class Simulate(unittest.TestCase):
+    MEASUREMENTS = 60
+
+    def test_coverage_is_that_of_the_interval_of_stats(self):
+        """On the same values, drawn here again by the same seeds."""
+        for blocks in (5, 7, 12):
+            rng, covered = random.Random(f"0/{blocks}"), 0
+            for seed in range(self.MEASUREMENTS):
+                ratios = [simulate.skewed(rng) / simulate.skewed(rng) for _ in range(blocks)]
+                covered += stats.interval(ratios, seed).covers(1.0)
+            found = simulate.coverage(blocks, self.MEASUREMENTS)
+            self.assertEqual((found.blocks, found.measurements, found.widened), (blocks, self.MEASUREMENTS, covered))
+            self.assertLessEqual(found.bootstrap, found.widened)
+
+    def test_widening_is_what_few_blocks_need(self):
+        found = simulate.coverage(7, 400)
+        self.assertLess(found.bootstrap, 0.92 * found.measurements)
+        self.assertGreater(found.widened, 0.92 * found.measurements)
+
+    def test_intervals_miss_what_is_not_so(self):
+        """A truth that no measurement is near is covered by none."""
+        self.assertEqual(simulate.coverage(10, 20, noise=Uneven()).widened, 0)
+
+    def test_table(self):
+        said = call("prove", "--simulate", str(self.MEASUREMENTS))
+        rows = {int(n): (float(a), float(b)) for n, a, b in re.findall(r"^\| (\d+) +\| +([\d.]+) \| +([\d.]+) \|$", said, re.M)}
+        self.assertEqual(list(rows), [5, 6, 7, 8, 9, 10, 12, 15, 20, 30])
+        for blocks in (5, 7, 12):
+            found = simulate.coverage(blocks, self.MEASUREMENTS)
+            for share, count in zip(rows[blocks], (found.bootstrap, found.widened)):
+                self.assertAlmostEqual(share, 100 * count / self.MEASUREMENTS, delta=0.051)
+
+    def test_wrong_number(self):
+        self.assertIn("at least 1", call("prove", "--simulate", "0", status=2))
+
+
+class Interrupted(unittest.TestCase):
+    """One run of each allocator unwatched, then sampled ones: with the third run, one of each is sampled."""
+
+    def setUp(self):
+        if not os.path.exists(METER):
+            raise AssertionError(f"not built: {METER}; `make binaries` builds what the tests need")
+        self.folder = tempfile.mkdtemp(prefix="sluice-bench-test.")
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+        perf = ["perf", "record", "-q", "-e", "cpu-clock", "-o", self.path("perf.data"), "--", "true"]
+        if not shutil.which("perf") or subprocess.run(perf, capture_output=True, check=False).returncode:
+            self.skipTest("perf is not installed, or may not sample here")
+        os.mkdir(self.path("temporary"))
+        os.mkfifo(self.path("sessions"))
+        self.sessions = os.open(self.path("sessions"), os.O_RDWR)
+        self.addCleanup(os.close, self.sessions)
+        subprocess.run(["gcc", "-shared", "-fPIC", "-x", "c", "-", "-o", self.path("say.so")], input=SAY_SESSION, text=True,
+                       check=True)
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def start(self):
+        return subprocess.Popen(
+            ["/usr/bin/python3", os.path.join(BENCH, "suite"), "--only", "overhead", "--out", self.path("out"), "--allocators",
+             "glibc", "--with", f"said={self.path('say.so')},SESSIONS={self.path('sessions')}"], stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+            env={**os.environ, "TMPDIR": self.path("temporary")},
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+
+    def wait_runs(self, number, running):
+        seen, end = b"", os.pidfd_open(running.pid)
+        try:
+            while len(set(seen.split())) < number:
+                if self.sessions not in select.select([self.sessions, end], [], [], HANG_S)[0]:
+                    running.kill()
+                    self.fail(f"after {len(set(seen.split()))} runs: {running.communicate()}")
+                seen += os.read(self.sessions, 4096)
+        finally:
+            os.close(end)
+
+    def check(self, interrupt):
+        running = self.start()
+        self.wait_runs(3, running)
+        interrupt(running.pid)
+        try:
+            out, err = running.communicate(timeout=HANG_S)
+        finally:
+            running.kill()
+        self.assertEqual((running.returncode, "Traceback" in err), (130, False), err)
+        with open(self.path("out/overhead.md"), encoding="utf-8") as f:
+            table = f.read()
+        self.assertRegex(table, r"(?s)^\| overhead, % of CPU time .*, said ")
+        self.assertEqual(out, table)
+        left = [n for n in os.listdir(self.path("temporary")) if n.startswith("sluice")]  # a killed compiler leaves its own
+        self.assertEqual(left, [], "scratch files left behind")
+
+    def test_by_sigterm(self):
+        self.check(lambda pid: os.kill(pid, signal.SIGTERM))
+
+    def test_by_ctrl_c(self):
+        """Which a terminal sends to all of the foreground."""
+        self.check(lambda pid: os.killpg(pid, signal.SIGINT))
+
+
+class Readme(unittest.TestCase):
+    PAIRS = "| test | ns |\n|---|---|\n| lifo | 6.1 |\n\n10 blocks.\n"
+    OVERHEAD = "| share |\n|---|\n| 12 |\n\n| details |\n|---|\n"
+    TEXT = """# title
+
+<!-- results/pairs.md -->
+
+| test | ns |
+|---|---|
+| lifo | 6.1 |
+
+10 blocks.
+
+<!-- end -->
+between
+<!-- results/overhead.md, first table -->
+
+| share |
+|---|
+| 12 |
+
+<!-- end -->
+end
+"""
+
+    def setUp(self):
+        self.folder = tempfile.mkdtemp(prefix="sluice-bench-test.")
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+        os.makedirs(self.path("scripts/bench/results"))
+        shutil.copy(os.path.join(BENCH, "readme"), self.path("scripts/bench/readme"))
+        self.write("scripts/bench/results/pairs.md", self.PAIRS)
+        self.write("scripts/bench/results/overhead.md", self.OVERHEAD)
+        self.write("README.md", self.TEXT)
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def write(self, name, text):
+        with open(self.path(name), "w", encoding="utf-8") as f:
+            f.write(text)
+
+    def read(self):
+        with open(self.path("README.md"), encoding="utf-8") as f:
+            return f.read()
+
+    def readme(self, *args, status=0):
+        return call(self.path("scripts/bench/readme"), *args, status=status)
+
+    def test_what_agrees_stays(self):
+        self.assertEqual(self.readme("--check"), "")
+        self.readme()
+        self.assertEqual(self.read(), self.TEXT)
+
+    def test_a_table_that_differs_is_named_and_put_right(self):
+        wrong = self.TEXT.replace("6.1", "5.1").replace("\nbetween", "\nkept")
+        self.write("README.md", wrong)
+        said = self.readme("--check", status=1)
+        self.assertIn("results/pairs.md", said)
+        self.assertNotIn("overhead", said)
+        self.assertEqual(self.read(), wrong)
+        self.readme()
+        self.assertEqual(self.read(), self.TEXT.replace("between", "kept"))
+
+    def test_a_result_that_is_new(self):
+        """A backslash in it, or a row more, is text like any other."""
+        self.write("scripts/bench/results/overhead.md", self.OVERHEAD.replace("12", r"\1 of 2 |\n| 13"))
+        self.assertIn("results/overhead.md", self.readme("--check", status=1))
+        self.readme()
+        self.assertEqual(self.read(), self.TEXT.replace("12", r"\1 of 2 |\n| 13"))
+
+    def test_comments_that_make_no_sense(self):
+        for wrong in ("no table\n", self.TEXT.replace("<!-- end -->\nend", "end"), self.TEXT.replace("first table", "second"),
+                      self.TEXT.replace("results/pairs", "results/nothing"), self.TEXT + "<!-- end -->\n"):
+            self.write("README.md", wrong)
+            for args in ((), ("--check",)):
+                self.assertIn("readme: ", self.readme(*args, status=2))
+            self.assertEqual(self.read(), wrong)
+
+
+class Uneven:
+    """Noise that gives the one side twice the other's."""
+
+    def __init__(self):
+        self.turn = 0
+
+    def __call__(self, rng):
+        self.turn += 1
+        return (1 + self.turn % 2) * simulate.symmetric(rng)
+
+
+if __name__ == "__main__":
+    unittest.main()
