@@ -128,8 +128,7 @@ void cache_shrink(struct heap *heap, struct cache *cache, uint64_t keep)
 	if (cached <= keep)
 		return;
 	cache->free = pool_give(heap, cache->free, (uint32_t)(cached - keep));
-	cache->supplied -= (int64_t)(cached - keep);
-	cache->room += (int64_t)(cached - keep);
+	cache_supply(cache, (int64_t)keep - (int64_t)cached);
 }
 
 uint16_t slab_whose(const struct slab *slab, const void *block, struct heap **heap)

@@ -303,8 +303,7 @@ uint32_t cache_pass(struct cache *from, uint16_t tag, uint32_t want, void **list
 	*list = from->free;
 	from->free = *cut;
 	*cut = NULL;
-	from->supplied -= count;
-	from->room += count;
+	cache_supply(from, -(int64_t)count);
 	return count;
 }
 
