@@ -183,7 +183,7 @@ static void retag(struct heap *heap, struct heap *from, struct slab *slab,
 			__atomic_store_n(&slab->tag, translate(heap, from, slab->tag), __ATOMIC_RELAXED);
 		return;
 	}
-	for (uint32_t i = 0; i < class_table[slab->class].capacity; i++) {
+	for (uint32_t i = 0; i < class_tags(slab->class); i++) {
 		if (slab->tags[i] == 0)
 			continue;
 		if (slab->tags[i] != old) {

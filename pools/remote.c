@@ -364,7 +364,7 @@ static void drain_whole(struct heap *heap, struct slab *slab)
 {
 	uint32_t capacity = class_table[slab->class].capacity;
 	for (uint32_t i = 0; slab_has_tags(slab) && i < capacity; i++)
-		count_home(heap, slab->tags[i], 1);
+		count_home(heap, slab_tag(slab, slab_start(slab) + (size_t)i * class_table[slab->class].size), 1);
 	if (!slab_has_tags(slab))
 		count_home(heap, slab->tag, capacity);
 	pool_renew(heap, slab);

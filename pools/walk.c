@@ -170,7 +170,7 @@ static const char *walk_slab(uint32_t granule, struct walk *seen)
 	const struct slab *slab = &range.slabs[granule];
 	RULE(slab->class < CLASSES, "a slab has a class");
 	const struct class *class = &class_table[slab->class];
-	RULE(slab->granules == class->granules && (!slab->inverse || slab->inverse == class->inverse),
+	RULE(slab->granules == class->granules && (!slab_has_tags(slab) || slab->tag_shift == class->tag_shift),
 	     "a slab is cut as its class says");
 	for (uint32_t i = 1; i < slab->granules; i++) {
 		if (i < SLAB_REST_MAX)

@@ -94,12 +94,14 @@ static inline unsigned key_class(uint64_t key)
 	return key & 255;
 }
 
-/* The classes of one pc lie side by side, so they never collide with each other; pcs are spread by the golden ratio
- * (Knuth, TAOCP 3, 6.4). */
+#define INDEX_SPREAD (UINT64_C(2) << 44 | UINT64_C(0x9B97F4A7C15))
+
+/* A step of one class is a step of 2.6 bytes, so the classes of one pc lie side by side, in a place each, and share cache
+ * lines; pcs are spread by the low digits of the golden ratio (multiplicative hashing: Knuth, TAOCP 3, 6.4). */
 static inline uint16_t *index_home(const struct front *front, uintptr_t pc, unsigned class)
 {
-	uint64_t spread = pc * UINT64_C(0x9E3779B97F4A7C15) >> 44;
-	return (uint16_t *)((char *)front->index + ((spread + 2 * class) & front->mask));
+	uint64_t spread = route_key(pc, class) * INDEX_SPREAD >> 44;
+	return (uint16_t *)((char *)front->index + (spread & front->mask));
 }
 
 /* A block for `size` bytes of the class from the cache of (pc, class), if that is where it hashes to; NULL: route_refill

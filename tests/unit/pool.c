@@ -118,8 +118,9 @@ Test(pool, a_slab_is_carved_whole)
 		memset(seen, 0, sizeof(seen));
 		while ((count = pool_take(&user->heap, pool, tag, 7, 7, &list))) {
 			for (void *block = list, *next; block; block = next, total++) {
-				uint32_t index = slab_block_index(slab, block);
-				cr_assert(index < capacity && !seen[index], "class %u: block %u", class, index);
+				size_t offset = (size_t)((char *)block - slab_start(slab)), index = offset / class_table[class].size;
+				cr_assert(offset % class_table[class].size == 0 && index < capacity && !seen[index],
+				          "class %u: block %zu", class, index);
 				seen[index] = true;
 				next = *(void **)block;
 				*(void **)block = all;

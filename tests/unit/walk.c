@@ -161,13 +161,13 @@ Test(walk, sees_slabs)
 {
 	BREAK(partly->class, CLASSES, "a slab has a class");
 	BREAK(partly->class, 60, "a slab is cut as its class says");
-	BREAK(partly->inverse, partly->inverse + 1, "a slab is cut as its class says");
+	BREAK(partly->tag_shift, partly->tag_shift + 1, "a slab is cut as its class says");
 	BREAK(longer->granules, 1, "a slab is cut as its class says");
 	BREAK(longer[1].granules, 2, "a slab's rest points back at it");
 	BREAK(longer[1].owner, (uintptr_t)&user->heap, "a slab's rest has no owner, so that frees look for its head");
 	BREAK(longer[1].state, SLAB_NONE, "a slab's rest points back at it");
 	BREAK(partly->owner, 0, "a slab has an owner");
-	BREAK(partly->inverse, 0, "a slab has tags or is its own");
+	BREAK(partly->tag_shift, SLAB_ONE_TAG, "a slab has tags or is its own");
 	BREAK(partly->tags, NULL, "a slab has tags or is its own");
 	BREAK(owned->tags, partly->tags, "a slab has tags or is its own");
 	BREAK(owned->tag, 0, "an owned slab carries its pool's tag");
