@@ -95,14 +95,19 @@ static uint16_t add(struct thread *thread, uint16_t site, unsigned class, uint64
 	return tag;
 }
 
+/* The last tags are kept for "other". */
+static bool is_full(const struct thread *thread)
+{
+	return thread->heap.tags + CLASSES + 1 >= HEAP_TAGS_MAX;
+}
+
 static uint16_t find_or_add(struct thread *thread, uintptr_t pc, unsigned class)
 {
 	uint64_t key = route_key(pc, class);
 	uint16_t tag = *probe(thread, key);
 	if (tag)
 		return tag;
-	/* The last tags are kept for "other". */
-	if (thread->heap.tags + CLASSES + 1 >= HEAP_TAGS_MAX && pc != PC_OTHER)
+	if (is_full(thread) && pc != PC_OTHER)
 		return find_or_add(thread, PC_OTHER, class);
 	uint16_t site = pc == PC_OTHER ? SITE_OTHER : site_of(pc);
 	tag = *probe(thread, key); /* a library that came back has brought its routes */
@@ -114,7 +119,7 @@ struct cache *route_cache(struct thread *thread, uintptr_t pc, unsigned class)
 	uint64_t key = route_key(pc, class);
 	uint16_t *entry = probe(thread, key), tag = *entry;
 	if (!tag)
-		return NULL;
+		return is_full(thread) && pc != PC_OTHER ? route_cache(thread, PC_OTHER, class) : NULL;
 	if (entry != index_home(&thread->front, pc, class))
 		bring_home(thread, key, entry);
 	return &thread->heap.caches[tag];

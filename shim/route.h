@@ -52,7 +52,7 @@ static inline struct route *route_at(const struct thread *thread, uint32_t tag)
  * fallback for. */
 void *route_refill(struct thread *thread, uintptr_t pc, unsigned class, size_t size, enum ledger_reason *why);
 
-/* The cache of (pc, class) on this thread if there is one; any thread_self will do. */
+/* The cache that serves (pc, class) on this thread if there is one; any thread_self will do. */
 struct cache *route_cache(struct thread *thread, uintptr_t pc, unsigned class);
 
 /* The route of (pc, class) on this thread, made if need be; NULL: no memory. */
