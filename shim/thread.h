@@ -29,15 +29,17 @@ struct thread {
 	struct front front;
 	struct heap heap; /* begins with the caches: front and caches are what a sentinel has too (thread.c) */
 	uint64_t refills;
-	uint64_t misses;                   /* look-ups that found their key away from home, since the index last grew */
-	uint32_t ledger_thread;            /* its record in the ledger */
-	uint64_t ready_max;                /* bytes all caches may hold ready */
-	uint64_t ready_owned_max;          /* of those, the caches whose route owns a pool */
-	uint16_t stocked[CLASSES];         /* a tag of each class whose cache may have more than it needs; 0: none known */
-	uint64_t ready_large_max;          /* beside them, bytes the caches of large classes may hold ready */
-	uint64_t swept_ms;                 /* when those that nobody takes from were last looked for; 0: never */
-	int64_t live_noted;                /* live bytes last told to peak.h */
-	uint64_t base_objects, base_space; /* the heap's totals when this thread took it over */
+	uint64_t misses;                    /* look-ups that found their key away from home, since the index last grew */
+	uint32_t ledger_thread;             /* its record in the ledger */
+	uint64_t ready_max;                 /* bytes all caches may hold ready */
+	uint64_t ready_owned_max;           /* of those, the caches whose route owns a pool */
+	uint16_t stocked[CLASSES];          /* a tag of each class whose cache may have more than it needs; 0: none known */
+	uint64_t ready_large_max;           /* beside them, bytes the caches of large classes may hold ready */
+	uint64_t swept_ms;                  /* when those that nobody takes from were last looked for; 0: never */
+	uint64_t allocs_seen, refills_seen; /* when ready_age last looked */
+	bool thrashes;                      /* ready.h */
+	int64_t live_noted;                 /* live bytes last told to peak.h */
+	uint64_t base_objects, base_space;  /* the heap's totals when this thread took it over */
 	struct route *routes[HEAP_TAGS_MAX / ROUTES_CHUNK];
 };
 
