@@ -49,10 +49,12 @@ Test(ready, a_cache_holds_no_more_than_it_may)
 	cr_assert_leq(cache_of(1, 64)->most * 64, thread_self->ready_max);
 }
 
-/* One of `sites` sites takes a block for each that any of them frees, a thousand alive: refills in 100,000 turns. */
+enum { TURNS = 100000 };
+
+/* One of `sites` sites takes a block for each that any of them frees, a thousand alive. Returns the refills in TURNS turns. */
 static uint64_t refills_of(unsigned sites, struct dice *dice)
 {
-	enum { LIVE = 1000, TURNS = 100000 };
+	enum { LIVE = 1000 };
 	uint64_t before = thread_if_any() ? thread_self->refills : 0;
 	for (unsigned turn = 0; turn < TURNS; turn++) {
 		unsigned site = dice_below(dice, sites);
@@ -66,10 +68,10 @@ static uint64_t refills_of(unsigned sites, struct dice *dice)
 Test(ready, a_thread_that_thrashes_gets_more)
 {
 	struct dice dice = dice_of(3);
-	uint64_t first = refills_of(3000, &dice), last = 0;
+	uint64_t refills = 0;
 	for (int i = 0; i < 10; i++)
-		last = refills_of(3000, &dice);
-	cr_assert_lt(last, first / 10, "%lu refills, then %lu", first, last);
+		refills = refills_of(3000, &dice);
+	cr_assert_lt(refills, TURNS / 10, "%lu refills; it is 80,000 with the budget of other threads", refills);
 	uint64_t slack = BUDGET_READY_SLACK + (uint64_t)thread_self->heap.tags * BUDGET_READY_TAG;
 	cr_assert_leq(thread_self->ready_max, thread_self->heap.used_bytes / 8 + slack);
 	whole();
