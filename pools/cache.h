@@ -38,7 +38,9 @@ static inline void *cache_take(struct cache *cache, size_t size)
 	void *block = cache->free;
 	if (__builtin_expect(!block, 0))
 		return NULL;
-	cache->free = *(void **)block;
+	void *next = *(void **)block;
+	cache->free = next;
+	__builtin_prefetch(next); /* its link is what the next call waits for */
 	cache->allocs++;
 	cache->space += size;
 	cache->room++;
