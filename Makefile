@@ -36,9 +36,10 @@ WARN    := -Wall -Wextra -Wmissing-prototypes -Wundef -Wshadow $(WERROR)
 MODE_release := -O2 -DNDEBUG
 MODE_debug   := -O0 -fno-omit-frame-pointer
 MODE_audit   := -O2 -DSLUICE_AUDIT
+MODE_bare    := -O2 -DNDEBUG -DSLUICE_BARE
 MODE_asan    := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 MODE_tsan    := -O1 -fno-omit-frame-pointer -fsanitize=thread $(if $(findstring clang,$(CC)),,-Wno-tsan)
-MODE    := $(or $(MODE_$(V)),$(error V=$(V): no such variant; one of release debug audit asan tsan))
+MODE    := $(or $(MODE_$(V)),$(error V=$(V): no such variant; one of release debug audit bare asan tsan))
 # _GNU_SOURCE is empty, as a file that defines it again would have it.
 CPPFLAGS_ALL := -I. -D_GNU_SOURCE= -DSLUICE_VERSION='"$(VERSION)"' $(CPPFLAGS)
 CFLAGS_ALL   := -std=c11 $(MODE) -g -pthread -fPIC -fvisibility=hidden -fno-semantic-interposition \

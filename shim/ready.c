@@ -178,6 +178,12 @@ void ready_settle(struct thread *thread)
 		empty_cache(thread, (uint16_t)tag);
 }
 
+/* A number that changes when blocks are taken from the cache. */
+static uint32_t taken(const struct cache *cache)
+{
+	return (uint32_t)(SITELESS ? cache->room * 31 + cache->supplied : (int64_t)cache->allocs);
+}
+
 void ready_age(struct thread *thread)
 {
 	uint64_t allocs = 0, refills = thread->refills - thread->refills_seen;
@@ -187,9 +193,9 @@ void ready_age(struct thread *thread)
 		allocs += cache->allocs;
 		if (is_large(route->class))
 			continue;
-		if (cache->most && (uint32_t)cache->allocs == route->seen)
+		if (cache->most && taken(cache) == route->seen)
 			empty_cache(thread, (uint16_t)tag);
-		route->seen = (uint32_t)cache->allocs;
+		route->seen = taken(cache);
 	}
 	thread->thrashes = allocs - thread->allocs_seen < refills * THRASHING;
 	thread->allocs_seen = allocs;
@@ -203,10 +209,10 @@ static void sweep(struct thread *thread, bool all)
 		struct route *route = route_at(thread, tag);
 		if (!is_large(route->class) || !thread->heap.caches[tag].most)
 			continue;
-		uint32_t allocs = (uint32_t)thread->heap.caches[tag].allocs;
-		if (all || allocs == route->seen)
+		const struct cache *cache = &thread->heap.caches[tag];
+		if (all || taken(cache) == route->seen)
 			empty_cache(thread, (uint16_t)tag);
-		route->seen = allocs;
+		route->seen = taken(cache);
 	}
 	heap_shed_spares(&thread->heap);
 }
