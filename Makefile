@@ -16,7 +16,7 @@ CXX := $(if $(findstring clang,$(CC)),clang++,g++)
 endif
 
 POOLS     := $(patsubst %,pools/%.c,classes heap lock meta os pool range remote walk)
-SHIM      := $(patsubst %,shim/%.c,allocate budget conf early fallback inert interpose_cxx interpose_cxx_bound \
+SHIM      := $(patsubst %,shim/%.c,allocate budget conf early fallback fallback_math fallback_start inert interpose_cxx interpose_cxx_bound \
              interpose_exit interpose_jemalloc interpose_limits interpose_malloc interpose_stats module process \
              publish publish_threads ready report route site sum symbols thread)
 ANALYTICS := $(patsubst %,analytics/%.c,cmd_doctor cmd_help cmd_report cmd_run command elf_inspect flags forecast \
@@ -94,7 +94,7 @@ $(O)/jemalloc.o: scripts/build-jemalloc
 
 # --- the product ----------------------------------------------------------------------------------------------------
 $(O)/libsluice.so: $(LIB_OBJ) shim/sluice.map
-	$(call run,LINK)$(CC) $(CFLAGS_ALL) $(LDFLAGS_SO) $(LDFLAGS) -o $@ $(LIB_OBJ) -lm
+	$(call run,LINK)$(CC) $(CFLAGS_ALL) $(LDFLAGS_SO) $(LDFLAGS) -o $@ $(LIB_OBJ)
 $(call obj,$(ANALYTICS)): CFLAGS_DIR := $(call pkg,--cflags,$(COMMAND_PKGS))
 $(O)/sluice: $(call obj,$(ANALYTICS))
 	$(call run,LINK)$(CC) $(CFLAGS_ALL) -Wl,--as-needed $(LDFLAGS) -o $@ $^ $(call pkg,--libs,$(COMMAND_PKGS))
