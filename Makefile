@@ -49,7 +49,7 @@ CFLAGS_SHIM := $(addprefix -fno-builtin-,malloc calloc realloc free) -fno-tree-s
 $(O)/obj/shim/%.o: CFLAGS_DIR := $(CFLAGS_SHIM)
 # Bound at load (`now`): a lazy binding could enter the linker, and so malloc, from inside malloc. Never unloaded.
 LDFLAGS_SO := -shared -Wl,-soname,libsluice.so -Wl,--version-script=shim/sluice.map -Wl,-z,defs -Wl,-z,now \
-              -Wl,-z,relro -Wl,-z,nodelete -Wl,--as-needed -static-libgcc
+              -Wl,-z,relro -Wl,-z,nodelete -Wl,-T,shim/apart.ld -Wl,--as-needed -static-libgcc
 COMMAND_PKGS := libdw libelf jansson
 pkg = $(shell pkg-config $(1) $(2) 2>/dev/null)
 
@@ -93,7 +93,7 @@ $(O)/jemalloc.o: scripts/build-jemalloc
 -include $(VICTIM_BIN:=.d)
 
 # --- the product ----------------------------------------------------------------------------------------------------
-$(O)/libsluice.so: $(LIB_OBJ) shim/sluice.map
+$(O)/libsluice.so: $(LIB_OBJ) shim/sluice.map shim/apart.ld
 	$(call run,LINK)$(CC) $(CFLAGS_ALL) $(LDFLAGS_SO) $(LDFLAGS) -o $@ $(LIB_OBJ)
 $(call obj,$(ANALYTICS)): CFLAGS_DIR := $(call pkg,--cflags,$(COMMAND_PKGS))
 $(O)/sluice: $(call obj,$(ANALYTICS))

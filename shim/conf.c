@@ -6,6 +6,8 @@
 #define _GNU_SOURCE
 #include "conf.h"
 
+#include "apart.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -178,7 +180,7 @@ static void parse_list(const char *text, char separator, void (*complain)(const 
 
 static void parse_file(const char *path, void (*complain)(const char *))
 {
-	static char text[FILE_MAX];
+	static APART char text[FILE_MAX];
 	char line[LINE_MAX_BYTES] = "cannot read the options in ";
 	int saved = errno;
 	int fd = open(path, O_RDONLY | O_CLOEXEC);

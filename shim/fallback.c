@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include "fallback.h"
 
+#include "apart.h"
 #include "fallback_start.h"
 #include "peak.h"
 #include "pools/lock.h"
@@ -49,7 +50,7 @@ struct shard {
 	uint64_t *slots;
 };
 
-static struct shard shards[SHARDS];
+static APART struct shard shards[SHARDS];
 static _Atomic uint64_t untracked;
 static _Atomic uint64_t reasons[LEDGER_REASONS];
 

@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include "fallback_start.h"
 
+#include "apart.h"
 #include "pools/lock.h"
 #include "pools/os.h"
 #include "thread.h"
@@ -164,7 +165,7 @@ void fallback_run_on(void (*run)(void), char *top) __attribute__((visibility("hi
 
 static void run_apart(void (*run)(void))
 {
-	static _Alignas(16) char stack[64 << 10];
+	static APART _Alignas(16) char stack[64 << 10];
 	fallback_run_on(run, stack + sizeof(stack));
 }
 #else

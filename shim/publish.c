@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include "publish.h"
 
+#include "apart.h"
 #include "conf.h"
 #include "confined.h"
 #include "fallback.h"
@@ -15,6 +16,7 @@
 #include "pools/os.h"
 #include "pools/range.h"
 #include "publish_threads.h"
+#include "report.h"
 #include "site.h"
 #include "sum.h"
 #include "symbols.h"
@@ -35,9 +37,9 @@ _Atomic int64_t peak_live, peak_highest;
 
 static struct ledger_site *base_sites; /* at the fork; NULL in a process that was not forked */
 static uint32_t base_sites_count;
-static struct ledger_class base_classes[CLASSES];
-static struct ledger_tally base_routes[LEDGER_ROUTES];
-static uint64_t base_reasons[LEDGER_REASONS];
+static APART struct ledger_class base_classes[CLASSES];
+static APART struct ledger_tally base_routes[LEDGER_ROUTES];
+static APART uint64_t base_reasons[LEDGER_REASONS];
 static struct lock publish_lock; /* the ledger is one: two at once would add into each other's sums */
 
 static uint64_t now_ns(clockid_t clock)
@@ -287,7 +289,7 @@ static void keep_argv(struct ledger_run *run, int argc, char **argv)
 
 static void keep_conf(struct ledger_run *run)
 {
-	static char value[CONF_PATH_MAX];
+	static APART char value[CONF_PATH_MAX];
 	const char *key;
 	for (uint32_t i = 0; i < LEDGER_CONF_MAX && conf_show(i, &key, value); i++) {
 		run->conf_keys[i] = ledger_string(key, strlen(key));
@@ -298,9 +300,10 @@ static void keep_conf(struct ledger_run *run)
 
 void publish_begin(int argc, char **argv)
 {
-	static char exe[4096];
+	static APART char exe[4096];
 	struct ledger_header *l = ledger();
-	ssize_t bytes = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+	/* Only reports name it, and asking costs a start more than its three large mappings. */
+	ssize_t bytes = report_is_off() ? 0 : readlink("/proc/self/exe", exe, sizeof(exe) - 1);
 	exe[bytes > 0 ? bytes : 0] = 0;
 	module_executable(exe);
 	started_ns = now_ns(CLOCK_MONOTONIC);
