@@ -5,11 +5,14 @@
  */
 #include "classes.h"
 
+#include "apart.h"
+
 #include <string.h>
 
-struct class class_table[CLASSES];
-uint8_t class_index[(CLASS_TABLE_MAX >> CLASS_STEP_SHIFT) + 1];
-uint8_t class_index_large[(CLASS_SIZE_MAX >> CLASS_LARGE_STEP_SHIFT) + 1];
+/* Written once. */
+ONCE struct class class_table[CLASSES];
+ONCE uint8_t class_index[(CLASS_TABLE_MAX >> CLASS_STEP_SHIFT) + 1];
+ONCE uint8_t class_index_large[(CLASS_SIZE_MAX >> CLASS_LARGE_STEP_SHIFT) + 1];
 
 enum { ONE_GRANULE_SIZE_MAX = 1024, SLAB_BLOCKS_MIN = 8, TAIL_FRACTION = 32 };
 

@@ -6,7 +6,7 @@
 #define _GNU_SOURCE
 #include "conf.h"
 
-#include "apart.h"
+#include "pools/apart.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +15,7 @@
 
 enum { FILE_MAX = 8192, LINE_MAX_BYTES = 256, KEY_MAX = 32 };
 
-struct conf conf;
+ONCE struct conf conf;
 
 struct option {
 	const char *key;

@@ -3,7 +3,7 @@
  */
 #include "early.h"
 
-#include "apart.h"
+#include "pools/apart.h"
 
 #include <stdint.h>
 

@@ -8,9 +8,9 @@
 #define _GNU_SOURCE
 #include "fallback.h"
 
-#include "apart.h"
 #include "fallback_start.h"
 #include "peak.h"
+#include "pools/apart.h"
 #include "pools/lock.h"
 #include "pools/meta.h"
 #include "pools/slab.h"
@@ -291,20 +291,28 @@ void fallback_trim(void)
 	errno = saved;
 }
 
+/* Before it is up nobody has a shard, and its start is under a lock that fork holds too (fallback_start.h): then the locks are
+ * left alone, since to write them here would copy their page in both processes. */
 void fallback_fork_prepare(void)
 {
+	if (!fallback_is_up())
+		return;
 	for (int i = 0; i < SHARDS; i++)
 		lock_take(&shards[i].lock);
 }
 
 void fallback_fork_parent(void)
 {
+	if (!fallback_is_up())
+		return;
 	for (int i = 0; i < SHARDS; i++)
 		lock_drop(&shards[i].lock);
 }
 
 void fallback_fork_child(void)
 {
+	if (!fallback_is_up())
+		return;
 	for (int i = 0; i < SHARDS; i++)
 		lock_reset(&shards[i].lock);
 }

@@ -8,7 +8,7 @@
 #define _GNU_SOURCE
 #include "fallback_start.h"
 
-#include "apart.h"
+#include "pools/apart.h"
 #include "pools/lock.h"
 #include "pools/os.h"
 #include "thread.h"

@@ -5,8 +5,8 @@
  */
 #define _GNU_SOURCE
 #include "allocate.h"
-#include "apart.h"
 #include "fallback.h"
+#include "pools/apart.h"
 #include "pools/range.h"
 #include "process.h"
 #include "publish.h"

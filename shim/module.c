@@ -11,8 +11,8 @@
 #define _GNU_SOURCE
 #include "module.h"
 
-#include "apart.h"
 #include "confined.h"
+#include "pools/apart.h"
 #include "pools/os.h"
 
 #include <dlfcn.h>

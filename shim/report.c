@@ -8,9 +8,9 @@
 #include "report.h"
 
 #include "analytics/render.h"
-#include "apart.h"
 #include "conf.h"
 #include "confined.h"
+#include "pools/apart.h"
 #include "pools/lock.h"
 #include "process.h"
 #include "publish.h"

@@ -7,7 +7,7 @@
 #define _GNU_SOURCE
 #include "site.h"
 
-#include "apart.h"
+#include "pools/apart.h"
 #include "pools/lock.h"
 #include "pools/meta.h"
 #include "pools/os.h"

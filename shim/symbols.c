@@ -9,9 +9,8 @@
  */
 #include "symbols.h"
 
-#include "apart.h"
-
 #include "module.h"
+#include "pools/apart.h"
 #include "site.h"
 
 #include <stdatomic.h>
