@@ -16,7 +16,7 @@ CXX := $(if $(findstring clang,$(CC)),clang++,g++)
 endif
 
 POOLS     := $(patsubst %,pools/%.c,classes heap lock meta os pool range remote walk)
-SHIM      := $(patsubst %,shim/%.c,allocate budget conf early fallback inert interpose_cxx interpose_cxx_bound \
+SHIM      := $(patsubst %,shim/%.c,allocate budget conf early fallback fallback_math fallback_start inert interpose_cxx interpose_cxx_bound \
              interpose_exit interpose_jemalloc interpose_limits interpose_malloc interpose_stats module process \
              publish publish_threads ready report route site sum symbols thread)
 ANALYTICS := $(patsubst %,analytics/%.c,cmd_doctor cmd_help cmd_report cmd_run command elf_inspect flags forecast \
@@ -50,7 +50,7 @@ CFLAGS_SHIM := $(addprefix -fno-builtin-,malloc calloc realloc free) -fno-tree-s
 $(O)/obj/shim/%.o: CFLAGS_DIR := $(CFLAGS_SHIM)
 # Bound at load (`now`): a lazy binding could enter the linker, and so malloc, from inside malloc. Never unloaded.
 LDFLAGS_SO := -shared -Wl,-soname,libsluice.so -Wl,--version-script=shim/sluice.map -Wl,-z,defs -Wl,-z,now \
-              -Wl,-z,relro -Wl,-z,nodelete -Wl,--as-needed -static-libgcc
+              -Wl,-z,relro -Wl,-z,nodelete -Wl,-T,shim/apart.ld -Wl,--as-needed -static-libgcc
 COMMAND_PKGS := libdw libelf jansson
 pkg = $(shell pkg-config $(1) $(2) 2>/dev/null)
 
@@ -94,8 +94,8 @@ $(O)/jemalloc.o: scripts/build-jemalloc
 -include $(VICTIM_BIN:=.d)
 
 # --- the product ----------------------------------------------------------------------------------------------------
-$(O)/libsluice.so: $(LIB_OBJ) shim/sluice.map
-	$(call run,LINK)$(CC) $(CFLAGS_ALL) $(LDFLAGS_SO) $(LDFLAGS) -o $@ $(LIB_OBJ) -lm
+$(O)/libsluice.so: $(LIB_OBJ) shim/sluice.map shim/apart.ld
+	$(call run,LINK)$(CC) $(CFLAGS_ALL) $(LDFLAGS_SO) $(LDFLAGS) -o $@ $(LIB_OBJ)
 $(call obj,$(ANALYTICS)): CFLAGS_DIR := $(call pkg,--cflags,$(COMMAND_PKGS))
 $(O)/sluice: $(call obj,$(ANALYTICS))
 	$(call run,LINK)$(CC) $(CFLAGS_ALL) -Wl,--as-needed $(LDFLAGS) -o $@ $^ $(call pkg,--libs,$(COMMAND_PKGS))

@@ -25,15 +25,8 @@ static void *map_at(void *at, size_t bytes, int prot, int extra_flags)
 
 void *os_reserve(size_t bytes, size_t align)
 {
-	char *p = map_at(NULL, bytes + align, PROT_NONE, 0);
-	if (!p)
-		return NULL;
-	size_t lead = -(uintptr_t)p & (align - 1);
-	if (lead)
-		os_unmap(p, lead);
-	if (align - lead)
-		os_unmap(p + lead + bytes, align - lead);
-	return p + lead;
+	char *p = map_at(NULL, align > OS_PAGE ? bytes + align : bytes, PROT_NONE, 0);
+	return p ? p + (-(uintptr_t)p & (align - 1)) : NULL;
 }
 
 bool os_commit(void *start, size_t bytes)

@@ -12,7 +12,8 @@
 
 enum { OS_PAGE = 4096 }; /* the smallest page; larger kernel pages only round our calls up */
 
-/* Reserves `bytes` of address space that nobody may touch yet, aligned to `align` (a power of two), or NULL. */
+/* Reserves `bytes` of address space that nobody may touch yet, aligned to `align` (a power of two), or NULL. For more than a
+ * page's alignment `align` bytes beside it stay reserved too: addresses are cheaper than two calls to give them back. */
 void *os_reserve(size_t bytes, size_t align);
 
 /* Makes part of a reservation readable and writable; zero-filled. false: the kernel refused. */

@@ -72,7 +72,12 @@ static void bits_set(uint64_t *map, uint32_t first, uint32_t count, bool value)
 {
 	for (uint32_t i = first, here; i < first + count; i += here) {
 		uint64_t bits = bits_here(i, first + count, &here);
-		map[i / WORD_BITS] = value ? map[i / WORD_BITS] | bits : map[i / WORD_BITS] & ~bits;
+		if (here == WORD_BITS) /* not read: on a fresh page that is a fault of its own */
+			map[i / WORD_BITS] = value ? bits : 0;
+		else if (value)
+			map[i / WORD_BITS] |= bits;
+		else
+			map[i / WORD_BITS] &= ~bits;
 	}
 }
 
@@ -363,21 +368,25 @@ static void rest_make(struct slab *slab, unsigned granules)
 static struct slab *slab_make(uint32_t first, unsigned granules, bool zeroed)
 {
 	struct slab *slab = &range.slabs[first];
+	slab_state_set(slab,
+	               SLAB_CURRENT); /* first: a bit-field is read too, and reading a fresh page is a fault of its own */
 	slab->zeroed = zeroed;
-	slab_state_set(slab, SLAB_CURRENT);
 	slab->granules = 1;
 	rest_make(slab, granules);
 	return slab;
 }
 
-/* Takes free granules off the maps. Returns how many of them were dirty. */
+/* Takes free granules off the maps. Returns how many of them were dirty. Only dirty ones are aged, and a map of which nothing
+ * was ever set is not even read: it stays without memory. */
 static uint32_t take_locked(uint32_t first, uint32_t count)
 {
-	uint32_t dirty = bits_count(state.dirty, first, count);
+	uint32_t dirty = state.dirty_count ? bits_count(state.dirty, first, count) : 0;
 	bits_set(state.free, first, count, false);
-	bits_set(state.dirty, first, count, false);
-	bits_set(state.aged, first, count, false);
-	state.dirty_count -= dirty;
+	if (dirty) {
+		bits_set(state.dirty, first, count, false);
+		bits_set(state.aged, first, count, false);
+		state.dirty_count -= dirty;
+	}
 	state.used += count;
 	if (state.used > state.used_peak)
 		state.used_peak = state.used;

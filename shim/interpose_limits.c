@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include "allocate.h"
 #include "confined.h"
+#include "fallback_start.h"
 #include "pools/range.h"
 #include "process.h"
 #include "site.h"
@@ -96,6 +97,17 @@ SLUICE_API int mlockall(int flags)
 	return NEXT(mlockall)(flags);
 }
 
+/* A seccomp filter is about to be set. jemalloc's start opens files and asks for the processors: that must be done by then. */
+__attribute__((used, visibility("hidden"))) void interpose_note_seccomp(void);
+void interpose_note_seccomp(void)
+{
+	if (!process_is_self())
+		return;
+	if (process_start())
+		fallback_start();
+	confined_note();
+}
+
 SLUICE_API int prctl(int option, ...)
 {
 	va_list list;
@@ -104,8 +116,8 @@ SLUICE_API int prctl(int option, ...)
 	for (int i = 0; i < 4; i++)
 		a[i] = va_arg(list, unsigned long);
 	va_end(list);
-	if (option == PR_SET_SECCOMP && process_is_self())
-		confined_note();
+	if (option == PR_SET_SECCOMP)
+		interpose_note_seccomp();
 	return NEXT(prctl)(option, a[0], a[1], a[2], a[3]);
 }
 
@@ -119,13 +131,6 @@ SLUICE_API int dlclose(void *handle)
 
 /* long syscall(long number, ...): libseccomp has no other way to set a filter. The call may be one that returns on
  * another stack or twice, so it must be made in the program's own frame: after the look at the number, a jump. */
-__attribute__((used, visibility("hidden"))) void interpose_note_seccomp(void);
-void interpose_note_seccomp(void)
-{
-	if (process_is_self())
-		confined_note();
-}
-
 #if defined(__x86_64__)
 __asm__(".text\n"
         ".globl syscall\n"
