@@ -2,12 +2,13 @@
  *
  * RLIMIT_AS and mlockall count address space, and the reserved range is a lot of it: what was never used is given up,
  * but for an eighth of the limit.
- * After a seccomp filter, a call that glibc's malloc never makes may kill the program: then no report is written and no
- * thread is named (confined.h). dlclose takes sites away whose addresses may come back as other code.
+ * After a seccomp filter, a call that glibc's malloc never makes may kill the program: then no report is written, no
+ * thread is named (confined.h) and no memory node asked for. dlclose takes sites away whose addresses may come back as other code.
  */
 #define _GNU_SOURCE
 #include "allocate.h"
 #include "confined.h"
+#include "pools/node.h"
 #include "pools/range.h"
 #include "process.h"
 #include "site.h"
@@ -21,6 +22,15 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+/* A filter is about to be set. */
+static void filter_coming(void)
+{
+	if (!process_is_self())
+		return;
+	confined_note();
+	node_stop();
+}
 
 static struct {
 	int (*setrlimit)(__rlimit_resource_t, const struct rlimit *);
@@ -104,8 +114,8 @@ SLUICE_API int prctl(int option, ...)
 	for (int i = 0; i < 4; i++)
 		a[i] = va_arg(list, unsigned long);
 	va_end(list);
-	if (option == PR_SET_SECCOMP && process_is_self())
-		confined_note();
+	if (option == PR_SET_SECCOMP)
+		filter_coming();
 	return NEXT(prctl)(option, a[0], a[1], a[2], a[3]);
 }
 
@@ -122,8 +132,7 @@ SLUICE_API int dlclose(void *handle)
 __attribute__((used, visibility("hidden"))) void interpose_note_seccomp(void);
 void interpose_note_seccomp(void)
 {
-	if (process_is_self())
-		confined_note();
+	filter_coming();
 }
 
 #if defined(__x86_64__)

@@ -20,8 +20,6 @@
 #include "symbols.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <pthread.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -112,17 +110,10 @@ void publish_fork_child(void)
 static uint64_t resident_bytes(void)
 {
 	char text[128];
+	uint64_t pages = 0;
 	if (confined())
 		return 0;
-	int cancelled_before;
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelled_before);
-	int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
-	ssize_t bytes = fd < 0 ? 0 : read(fd, text, sizeof(text) - 1);
-	uint64_t pages = 0;
-	if (fd >= 0)
-		close(fd);
-	pthread_setcancelstate(cancelled_before, NULL);
-	text[bytes > 0 ? bytes : 0] = 0;
+	os_read("/proc/self/statm", text, sizeof(text));
 	const char *at = strchr(text, ' ');
 	for (at = at ? at + 1 : ""; *at >= '0' && *at <= '9'; at++)
 		pages = pages * 10 + (uint64_t)(*at - '0');
