@@ -85,16 +85,19 @@ struct heap *heap_adopt(void)
 	return heap;
 }
 
+void heap_shed(struct heap *heap)
+{
+	for (uint32_t i = 0; i < CLASSES + heap->owned_slots; i++)
+		if (pool_at(heap, (uint16_t)i)->open)
+			pool_shed(heap, pool_at(heap, (uint16_t)i));
+}
+
 void heap_abandon(struct heap *heap)
 {
 	heap_send(heap);
 	atomic_store(&heap->state, HEAP_BORROWED); /* nobody's thread from here on: no empty slab stays */
 	heap_drain(heap);
-	for (unsigned c = 0; c < CLASSES; c++)
-		pool_shed(heap, &heap->shared[c]);
-	for (uint32_t i = 0; i < heap->owned_slots; i++)
-		if (pool_at(heap, (uint16_t)(CLASSES + i))->open)
-			pool_shed(heap, pool_at(heap, (uint16_t)(CLASSES + i)));
+	heap_shed(heap);
 	heap_return(heap);
 	heap->node = node_here();
 	lock_take(&lock);

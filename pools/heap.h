@@ -104,6 +104,9 @@ extern bool (*cache_over)(struct heap *heap, uint16_t tag);
  * have been idle for some ages and are less than half used become shared; `lost(heap, tag)` is told. */
 void heap_age(struct heap *heap, void (*lost)(struct heap *, uint16_t tag));
 
+/* Gives back every empty slab, now. */
+void heap_shed(struct heap *heap);
+
 /* Frees `block` of another heap's slab at once: one compare-and-swap on the slab. */
 void heap_free_remote(struct slab *slab, void *block);
 

@@ -3,13 +3,16 @@
  * RLIMIT_AS and mlockall count address space, and the reserved range is a lot of it: what was never used is given up,
  * but for an eighth of the limit.
  * After a seccomp filter, a call that glibc's malloc never makes may kill the program: then no report is written, no
- * thread is named (confined.h) and no memory node asked for. dlclose takes sites away whose addresses may come back as other code.
+ * thread is named (confined.h), memory pressure is not looked for, no memory node asked for. The last two also end when
+ * the program gives up new privileges, as it must before it can filter itself in a way that we do not see.
+ * dlclose takes sites away whose addresses may come back as other code.
  */
 #define _GNU_SOURCE
 #include "allocate.h"
 #include "confined.h"
 #include "pools/node.h"
 #include "pools/range.h"
+#include "pressure.h"
 #include "process.h"
 #include "site.h"
 
@@ -23,12 +26,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* A filter is about to be set. */
-static void filter_coming(void)
+/* A filter is about to be set, or may be. */
+static void filter_coming(bool for_certain)
 {
 	if (!process_is_self())
 		return;
-	confined_note();
+	if (for_certain)
+		confined_note();
+	pressure_stop();
 	node_stop();
 }
 
@@ -114,8 +119,8 @@ SLUICE_API int prctl(int option, ...)
 	for (int i = 0; i < 4; i++)
 		a[i] = va_arg(list, unsigned long);
 	va_end(list);
-	if (option == PR_SET_SECCOMP)
-		filter_coming();
+	if (option == PR_SET_SECCOMP || option == PR_SET_NO_NEW_PRIVS)
+		filter_coming(option == PR_SET_SECCOMP);
 	return NEXT(prctl)(option, a[0], a[1], a[2], a[3]);
 }
 
@@ -132,7 +137,7 @@ SLUICE_API int dlclose(void *handle)
 __attribute__((used, visibility("hidden"))) void interpose_note_seccomp(void);
 void interpose_note_seccomp(void)
 {
-	filter_coming();
+	filter_coming(true);
 }
 
 #if defined(__x86_64__)

@@ -18,6 +18,7 @@
 #include "pools/classes.h"
 #include "pools/meta.h"
 #include "pools/range.h"
+#include "pressure.h"
 #include "publish.h"
 #include "ready.h"
 #include "report.h"
@@ -162,6 +163,7 @@ static void fork_child(void)
 	fallback_fork_child();
 	sites_fork_child();
 	threads_fork_child();
+	pressure_fork_child();
 	self_pid = (pid_t)syscall(SYS_getpid);
 	forked = true;
 	publish_fork_child();

@@ -14,6 +14,7 @@
 #include "pools/meta.h"
 #include "pools/os.h"
 #include "pools/range.h"
+#include "pressure.h"
 #include "publish_threads.h"
 #include "site.h"
 #include "sum.h"
@@ -150,6 +151,7 @@ static void fill_memory(struct ledger_header *l)
 	memory->mapped = usage.mapped + meta_bytes() + behind;
 	memory->retained = usage.retained;
 	memory->purged = usage.purged;
+	memory->pressure_trims = pressure_trims();
 	memory->peak_active = usage.peak_active;
 	int64_t highest = atomic_load_explicit(&peak_highest, memory_order_relaxed);
 	memory->peak_allocated = highest > 0 ? (uint64_t)highest : 0;

@@ -36,6 +36,7 @@ struct thread {
 	uint16_t stocked[CLASSES];         /* a tag of each class whose cache may have more than it needs; 0: none known */
 	uint64_t ready_large_max;          /* beside them, bytes the caches of large classes may hold ready */
 	uint64_t swept_ms;                 /* when those that nobody takes from were last looked for; 0: never */
+	uint64_t calls_heard;              /* of those to give back memory (pressure.c) */
 	int64_t live_noted;                /* live bytes last told to peak.h */
 	uint64_t base_objects, base_space; /* the heap's totals when this thread took it over */
 	struct route *routes[HEAP_TAGS_MAX / ROUTES_CHUNK];
