@@ -519,10 +519,8 @@ Test(pressure, refills_look)
 	pressure_fork_child(); /* forgets the test's clock */
 	write_stall("99.00");
 	while (pressure_trims() == 0) {
-		take(1, 64, 500);
-		give(500);
-		take(2, 20000, 50);
-		give(50);
+		take(2, 20000, 400); /* more than may lie ready */
+		give(400);
 	}
 	whole();
 }
