@@ -308,8 +308,9 @@ static void free_locked(uint32_t first, uint32_t count)
 {
 	bits_set(state.free, first, count, true);
 	hints_lower(state.hint[node_of(first)], first);
-	uint32_t words = state.node_of ? (first + count - 1) / WORD_BITS : 0; /* what is purged may be of several nodes */
-	for (uint32_t w = first / WORD_BITS + 1; w <= words; w++)
+	if (!state.node_of)
+		return;
+	for (uint32_t w = first / WORD_BITS + 1; w <= (first + count - 1) / WORD_BITS; w++) /* purged runs cross borders */
 		if (state.node_of[w] != state.node_of[w - 1])
 			hints_lower(state.hint[state.node_of[w]], w * WORD_BITS);
 }
