@@ -15,9 +15,10 @@ ifeq ($(origin CXX),default)
 CXX := $(if $(findstring clang,$(CC)),clang++,g++)
 endif
 
-POOLS     := $(patsubst %,pools/%.c,classes heap lock meta os pool range remote walk)
-SHIM      := $(patsubst %,shim/%.c,allocate budget conf early fallback fallback_math fallback_start inert interpose_cxx interpose_cxx_bound \
-             interpose_exit interpose_jemalloc interpose_limits interpose_malloc interpose_stats module process \
+POOLS     := $(patsubst %,pools/%.c,classes heap lock meta node os pool range remote walk)
+SHIM      := $(patsubst %,shim/%.c,allocate budget conf early fallback fallback_math fallback_start inert interpose_cxx \
+             interpose_cxx_bound interpose_exit interpose_jemalloc interpose_limits interpose_malloc interpose_stats module \
+             pressure process \
              publish publish_threads ready report route site sum symbols thread)
 ANALYTICS := $(patsubst %,analytics/%.c,cmd_doctor cmd_help cmd_report cmd_run command elf_inspect flags forecast \
              human_units json_out main memory message names nearest optionset program_find render report_load \

@@ -12,11 +12,16 @@
  * Taking is first fit by address. A hint for each of some lengths remembers below which word no run of at least that
  * length exists; every free lowers the hints, so a search never misses a run, and a stretch of full words is crossed
  * once, not every time. Lengths without a hint of their own start at that of the next shorter one.
+ *
+ * Where the machine has several memory nodes (node.h), each word of the maps, 1 MiB, belongs to the node whose thread made
+ * it accessible. A thread's run comes from its own node's words, else from new ones, and only when there can be none from
+ * another node's. So what one node's thread has touched and given back serves the same node.
  */
 #include "range.h"
 
 #include "lock.h"
 #include "meta.h"
+#include "node.h"
 #include "os.h"
 
 #include <string.h>
@@ -30,6 +35,8 @@ enum {
 	HINTS = 16 + 8 * 4 + 1, /* from 1; up to RUN_MAX */
 	STEP_MIN = 64,          /* granules made accessible at a time: 1 MiB, whose records are one page */
 	RECORDS_STEP = (64 << 10) / sizeof(struct slab),
+	NODE_STEP = 2 * 64,          /* several nodes: one's granules end where a huge page does */
+	NODES_FROM = 4 * 64,         /* granules: nodes are not looked for before the range is that large */
 	STEP_MAX = 16 * 64,          /* 16 MiB: under mlockall(MCL_FUTURE) a step is resident at once */
 	PURGE_RUN_MAX = 512,         /* granules taken off the free map at a time: 8 MiB */
 	PURGE_CALL_BYTES = 16 << 20, /* under a millisecond */
@@ -46,8 +53,10 @@ static struct {
 	uint32_t used_max;    /* cap */
 	uint32_t used_peak;
 	uint32_t dirty_count;
-	uint32_t purging;     /* runs that are off all maps while the kernel purges them */
-	uint32_t hint[HINTS]; /* no free run of the hint's length starts in a word below */
+	uint32_t purging;                /* runs that are off all maps while the kernel purges them */
+	uint32_t hint[NODES_MAX][HINTS]; /* no free run of the hint's length starts in a word of the node's below */
+	uint8_t *node_of;                /* by word; NULL: one node */
+	bool nodes_known;
 	int64_t decay_ms;
 	uint64_t tick_at;    /* ms */
 	uint64_t refused_at; /* ms; 0: the kernel's last word was yes */
@@ -187,22 +196,52 @@ static bool records_reach_locked(uint32_t granules)
 	return true;
 }
 
-/* Free granules at the end of what is accessible, up to RUN_MAX: a run may begin there. */
-static uint32_t tail_locked(void)
+static unsigned node_of(uint32_t granule)
+{
+	return state.node_of ? state.node_of[granule / WORD_BITS] : 0;
+}
+
+/* The calling thread's node. What was accessible before nodes were looked for is said to be of the one that is first to
+ * ask. No memory to note them: one. */
+static unsigned node_locked(void)
+{
+	if (!state.nodes_known && state.top >= NODES_FROM) {
+		state.nodes_known = true;
+		uint32_t words = state.total / WORD_BITS;
+		if (node_look() > 1 && (state.node_of = os_map(words)))
+			memset(state.node_of, (int)node_here(), state.top / WORD_BITS);
+	}
+	return state.node_of ? node_here() : 0;
+}
+
+/* Free granules of the node at the end of what is accessible, up to RUN_MAX: a run may begin there. */
+static uint32_t tail_locked(unsigned node)
 {
 	uint32_t n = 0;
-	while (n < RUN_MAX && n < state.top && bit_test(state.free, state.top - 1 - n))
+	while (n < RUN_MAX && n < state.top && bit_test(state.free, state.top - 1 - n) &&
+	       node_of(state.top - 1 - n) == node)
 		n++;
 	return n;
 }
 
-static enum range_refusal grow_locked(uint32_t granules)
+static void node_set_locked(uint32_t first, uint32_t count, unsigned node)
 {
-	granules -= tail_locked();
+	if (!state.node_of)
+		return;
+	memset(state.node_of + first / WORD_BITS, (int)node, count / WORD_BITS);
+	node_prefer(range.base + ((size_t)first << GRANULE_SHIFT), (size_t)count << GRANULE_SHIFT, node);
+}
+
+/* Makes more accessible, for threads of the node, so that it has a free run of `granules`. */
+static enum range_refusal grow_locked(uint32_t granules, unsigned node)
+{
+	granules -= tail_locked(node);
 	uint32_t step = state.top / 8 & ~(uint32_t)(STEP_MIN - 1);
 	step = step < STEP_MIN ? STEP_MIN : step > STEP_MAX ? STEP_MAX : step;
 	if (step < granules)
 		step = (granules + STEP_MIN - 1) & ~(uint32_t)(STEP_MIN - 1);
+	if (state.node_of)
+		step += -(state.top + step) & (NODE_STEP - 1);
 	if (step > state.total - state.top)
 		step = state.total - state.top;
 	if (step < granules)
@@ -214,6 +253,7 @@ static enum range_refusal grow_locked(uint32_t granules)
 		return refused_locked();
 	state.refused_at = 0;
 	bits_set(state.free, state.top, step, true);
+	node_set_locked(state.top, step, node);
 	state.top += step;
 	return RANGE_OK;
 }
@@ -240,32 +280,57 @@ static uint32_t find_in_word(uint64_t word, uint32_t granules, uint32_t *length)
 	return 0;
 }
 
-/* First free run of `granules` at or after the hint; state.top when there is none. */
-static uint32_t find_locked(unsigned granules)
+/* The node's first free run of `granules` at or after the hint; state.top when there is none. */
+static uint32_t find_locked(unsigned granules, unsigned node)
 {
-	uint32_t words = state.top / WORD_BITS, length = 0, first = state.top;
+	uint32_t words = state.top / WORD_BITS, length = 0, first = state.top, *hints = state.hint[node];
+	const uint8_t *nodes = state.node_of;
 	unsigned hint = hint_of(granules);
-	for (uint32_t w = state.hint[hint]; w < words && first == state.top; w++) {
-		uint32_t end = find_in_word(state.free[w], granules, &length);
+	for (uint32_t w = hints[hint]; w < words && first == state.top; w++) {
+		uint64_t word = nodes && nodes[w] != node ? 0 : state.free[w];
+		uint32_t end = find_in_word(word, granules, &length);
 		if (end)
 			first = w * WORD_BITS + end - granules;
 	}
 	/* A run may begin before the end of what is accessible and end in words yet to come. */
 	uint32_t last = state.top > granules ? state.top - granules : 0;
 	if (hint_length(hint) == granules)
-		state.hint[hint] = (first < last ? first : last) / WORD_BITS;
+		hints[hint] = (first < last ? first : last) / WORD_BITS;
 	return first;
+}
+
+/* A run that ends here and was not long enough before begins less than its length earlier. */
+static void hints_lower(uint32_t *hints, uint32_t first)
+{
+	for (unsigned hint = 1; hint < HINTS; hint++) {
+		uint32_t length = hint_length(hint), word = first > length ? (first - length) / WORD_BITS : 0;
+		if (hints[hint] > word)
+			hints[hint] = word;
+	}
 }
 
 static void free_locked(uint32_t first, uint32_t count)
 {
 	bits_set(state.free, first, count, true);
-	/* A run that ends here and was not long enough before begins less than its length earlier. */
-	for (unsigned hint = 1; hint < HINTS; hint++) {
-		uint32_t length = hint_length(hint), word = first > length ? (first - length) / WORD_BITS : 0;
-		if (state.hint[hint] > word)
-			state.hint[hint] = word;
-	}
+	hints_lower(state.hint[node_of(first)], first);
+	if (!state.node_of)
+		return;
+	for (uint32_t w = first / WORD_BITS + 1; w <= (first + count - 1) / WORD_BITS; w++) /* purged runs cross borders */
+		if (state.node_of[w] != state.node_of[w - 1])
+			hints_lower(state.hint[state.node_of[w]], w * WORD_BITS);
+}
+
+/* Finds a free run for a thread of the node: there, or behind all that is accessible, or at another node. */
+static enum range_refusal place_locked(unsigned granules, unsigned node, uint32_t *first)
+{
+	enum range_refusal why = RANGE_OK;
+	*first = find_locked(granules, node);
+	if (*first == state.top && (why = grow_locked(granules, node)) == RANGE_OK)
+		*first = find_locked(granules, node);
+	for (unsigned other = 0; why != RANGE_OK && state.node_of && other < NODES_MAX; other++)
+		if ((*first = find_locked(granules, other)) != state.top)
+			why = RANGE_OK;
+	return why;
 }
 
 /* Takes one aged (or, at `all`, dirty) run off the free map to be purged; 0 when there is none. */
@@ -393,6 +458,14 @@ static uint32_t take_locked(uint32_t first, uint32_t count)
 	return dirty;
 }
 
+static bool is_of_node(uint32_t first, uint32_t count, unsigned node)
+{
+	for (uint32_t w = first / WORD_BITS; state.node_of && w <= (first + count - 1) / WORD_BITS; w++)
+		if (state.node_of[w] != node)
+			return false;
+	return true;
+}
+
 /* Gives back the granules of the slab from the one at `from` on. */
 static void give_locked(struct slab *slab, uint32_t from)
 {
@@ -408,13 +481,12 @@ static void give_locked(struct slab *slab, uint32_t from)
 struct slab *range_take(unsigned granules, enum range_refusal *why)
 {
 	struct slab *slab = NULL;
-	*why = RANGE_OK;
+	uint32_t first;
 	lock_take(&state.lock);
 	if (state.used + granules > state.used_max)
 		*why = state.used_max < state.total ? RANGE_CAPACITY : RANGE_FULL;
-	uint32_t first = *why ? state.top : find_locked(granules);
-	if (!*why && first == state.top && (*why = grow_locked(granules)) == RANGE_OK)
-		first = find_locked(granules);
+	else
+		*why = place_locked(granules, node_locked(), &first);
 	if (!*why) {
 		bool zeroed = take_locked(first, granules) == 0;
 		slab = slab_make(first, granules, zeroed);
@@ -439,11 +511,12 @@ void range_give(struct slab *slab)
 bool range_extend(struct slab *slab, unsigned granules)
 {
 	uint32_t end = slab_index(slab) + slab->granules, more = granules - slab->granules;
+	unsigned node = node_of(end - 1);
 	lock_take(&state.lock);
 	bool free = state.used + more <= state.used_max;
 	if (free && end + more > state.top) /* to the end of what is accessible, and on */
-		free = end + tail_locked() == state.top && grow_locked(more) == RANGE_OK;
-	free = free && bits_count(state.free, end, more) == more;
+		free = end + tail_locked(node) == state.top && grow_locked(more, node) == RANGE_OK;
+	free = free && bits_count(state.free, end, more) == more && is_of_node(end, more, node);
 	if (free) {
 		take_locked(end, more);
 		rest_make(slab, granules);

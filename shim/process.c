@@ -18,6 +18,7 @@
 #include "pools/classes.h"
 #include "pools/meta.h"
 #include "pools/range.h"
+#include "pressure.h"
 #include "publish.h"
 #include "ready.h"
 #include "report.h"
@@ -169,6 +170,7 @@ static void fork_child(void)
 	sites_fork_child();
 	threads_fork_child();
 	fallback_start_fork_child();
+	pressure_fork_child();
 	self_pid = (pid_t)syscall(SYS_getpid);
 	forked = true;
 	publish_fork_child();

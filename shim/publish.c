@@ -15,6 +15,7 @@
 #include "pools/meta.h"
 #include "pools/os.h"
 #include "pools/range.h"
+#include "pressure.h"
 #include "publish_threads.h"
 #include "report.h"
 #include "site.h"
@@ -22,8 +23,6 @@
 #include "symbols.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <pthread.h>
 #include <sched.h>
 #include <stddef.h>
 #include <string.h>
@@ -149,17 +148,10 @@ void publish_fork_child(void)
 static uint64_t resident_bytes(void)
 {
 	char text[128];
+	uint64_t pages = 0;
 	if (confined())
 		return 0;
-	int cancelled_before;
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelled_before);
-	int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
-	ssize_t bytes = fd < 0 ? 0 : read(fd, text, sizeof(text) - 1);
-	uint64_t pages = 0;
-	if (fd >= 0)
-		close(fd);
-	pthread_setcancelstate(cancelled_before, NULL);
-	text[bytes > 0 ? bytes : 0] = 0;
+	os_read("/proc/self/statm", text, sizeof(text));
 	const char *at = strchr(text, ' ');
 	for (at = at ? at + 1 : ""; *at >= '0' && *at <= '9'; at++)
 		pages = pages * 10 + (uint64_t)(*at - '0');
@@ -196,6 +188,7 @@ static void fill_memory(struct ledger_header *l)
 	memory->mapped = usage.mapped + meta_bytes() + behind;
 	memory->retained = usage.retained;
 	memory->purged = usage.purged;
+	memory->pressure_trims = pressure_trims();
 	memory->peak_active = usage.peak_active;
 	int64_t highest = atomic_load_explicit(&peak_highest, memory_order_relaxed);
 	memory->peak_allocated = highest > 0 ? (uint64_t)highest : 0;

@@ -10,6 +10,7 @@
 #include "budget.h"
 #include "pools/os.h"
 #include "pools/pool.h"
+#include "pressure.h"
 
 enum {
 	BATCH_MAX = 64, /* more would not make a refill cheaper for each block, and lie unused in every route */
@@ -221,9 +222,10 @@ void ready_decay(struct thread *thread, unsigned class)
 {
 	if (!is_large(class) && thread->refills % SWEEP_REFILLS != 0)
 		return;
+	uint64_t now = os_now_ms();
+	pressure_look(thread, now);
 	if (route_limits.decay_ms <= 0 || !(thread->ready_large_max || thread->heap.spare_bytes))
 		return;
-	uint64_t now = os_now_ms();
 	if (now - thread->swept_ms < (uint64_t)route_limits.decay_ms)
 		return;
 	thread->swept_ms = now;

@@ -38,6 +38,7 @@ struct thread {
 	uint64_t swept_ms;                  /* when those that nobody takes from were last looked for; 0: never */
 	uint64_t allocs_seen, refills_seen; /* when ready_age last looked */
 	bool thrashes;                      /* ready.h */
+	uint64_t calls_heard;               /* of those to give back memory (pressure.c) */
 	int64_t live_noted;                 /* live bytes last told to peak.h */
 	uint64_t base_objects, base_space;  /* the heap's totals when this thread took it over */
 	struct route *routes[HEAP_TAGS_MAX / ROUTES_CHUNK];
