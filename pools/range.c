@@ -9,26 +9,24 @@
  *
  * Purging happens outside the lock: the run is taken off the free map, purged, and put back as clean.
  *
- * Taking is first fit by address. A hint for each of some lengths remembers below which word no run of at least that
- * length exists; every free lowers the hints, so a search never misses a run, and a stretch of full words is crossed
- * once, not every time. Lengths without a hint of their own start at that of the next shorter one.
+ * Taking is first fit by address; runs.h finds the first.
  */
 #include "range.h"
 
 #include "lock.h"
 #include "meta.h"
 #include "os.h"
+#include "runs.h"
 
 #include <string.h>
 
 struct range range;
 
+_Static_assert((int)RUNS_LENGTH_MAX >= (int)CLASS_SLAB_GRANULES_MAX, "no run is longer");
+
 enum {
-	WORD_BITS = 64,
 	RUN_MAX = CLASS_SLAB_GRANULES_MAX,
-	HINTS_EXACT = 16,       /* lengths up to that have a hint each, above them eight to a doubling have */
-	HINTS = 16 + 8 * 4 + 1, /* from 1; up to RUN_MAX */
-	STEP_MIN = 64,          /* granules made accessible at a time: 1 MiB, whose records are one page */
+	STEP_MIN = 64, /* granules made accessible at a time: 1 MiB, whose records are one page */
 	RECORDS_STEP = (64 << 10) / sizeof(struct slab),
 	STEP_MAX = 16 * 64,          /* 16 MiB: under mlockall(MCL_FUTURE) a step is resident at once */
 	PURGE_RUN_MAX = 512,         /* granules taken off the free map at a time: 8 MiB */
@@ -38,7 +36,8 @@ enum {
 
 static struct {
 	struct lock lock;
-	uint64_t *free, *dirty, *aged;
+	struct runs runs; /* what is free */
+	uint64_t *dirty, *aged;
 	uint32_t total;       /* granules in the range */
 	uint32_t top;         /* granules below it are accessible */
 	uint32_t records_top; /* their records, in larger steps */
@@ -46,60 +45,13 @@ static struct {
 	uint32_t used_max;    /* cap */
 	uint32_t used_peak;
 	uint32_t dirty_count;
-	uint32_t purging;     /* runs that are off all maps while the kernel purges them */
-	uint32_t hint[HINTS]; /* no free run of the hint's length starts in a word below */
+	uint32_t purging; /* runs that are off all maps while the kernel purges them */
 	int64_t decay_ms;
 	uint64_t tick_at;    /* ms */
 	uint64_t refused_at; /* ms; 0: the kernel's last word was yes */
 	size_t purged;
 	bool purge_more; /* the last tick's work is not done */
 } state;
-
-static bool bit_test(const uint64_t *map, uint32_t i)
-{
-	return map[i / WORD_BITS] >> (i % WORD_BITS) & 1;
-}
-
-/* The part of [first, end) that lies in first's word: its bits there, and how many. */
-static uint64_t bits_here(uint32_t first, uint32_t end, uint32_t *count)
-{
-	uint32_t at = first % WORD_BITS, left = end - first;
-	*count = left < WORD_BITS - at ? left : WORD_BITS - at;
-	return ~UINT64_C(0) >> (WORD_BITS - *count) << at;
-}
-
-static void bits_set(uint64_t *map, uint32_t first, uint32_t count, bool value)
-{
-	for (uint32_t i = first, here; i < first + count; i += here) {
-		uint64_t bits = bits_here(i, first + count, &here);
-		map[i / WORD_BITS] = value ? map[i / WORD_BITS] | bits : map[i / WORD_BITS] & ~bits;
-	}
-}
-
-static uint32_t bits_count(const uint64_t *map, uint32_t first, uint32_t count)
-{
-	uint32_t n = 0;
-	for (uint32_t i = first, here; i < first + count; i += here)
-		n += (uint32_t)__builtin_popcountll(map[i / WORD_BITS] & bits_here(i, first + count, &here));
-	return n;
-}
-
-/* The hint of the greatest length that is at most `granules`. */
-static unsigned hint_of(unsigned granules)
-{
-	if (granules <= HINTS_EXACT)
-		return granules;
-	unsigned doubling = 31u - (unsigned)__builtin_clz(granules); /* 2^doubling <= granules */
-	return HINTS_EXACT + (doubling - 4) * 8 + (granules >> (doubling - 3) & 7);
-}
-
-static unsigned hint_length(unsigned hint)
-{
-	if (hint <= HINTS_EXACT)
-		return hint;
-	unsigned above = hint - HINTS_EXACT;
-	return (8 + above % 8) << (above / 8 + 1);
-}
 
 /* 64 GiB, else 16, else 4; and never more than a quarter of what RLIMIT_AS leaves the program. */
 static char *reserve(size_t *bytes)
@@ -126,18 +78,19 @@ bool range_init(size_t bytes)
 	uint32_t total = (uint32_t)(bytes >> GRANULE_SHIFT);
 	size_t map_bytes = (size_t)total / 8, slabs_bytes = (size_t)total * sizeof(struct slab);
 	struct slab *slabs = os_reserve(slabs_bytes, OS_PAGE);
-	uint64_t *maps = os_map(3 * map_bytes); /* 1.5 MiB for 64 GiB, touched as far as the heap has grown */
+	size_t runs_size = runs_bytes(total), maps_bytes = runs_size + 2 * map_bytes;
+	char *maps = os_map(maps_bytes); /* 1.6 MiB for 64 GiB, touched as far as the heap has grown */
 	if (!slabs || !maps) {
 		if (slabs)
 			os_unmap(slabs, slabs_bytes);
 		if (maps)
-			os_unmap(maps, 3 * map_bytes);
+			os_unmap(maps, maps_bytes);
 		os_unmap(base, bytes);
 		return false;
 	}
-	state.free = maps;
-	state.dirty = maps + map_bytes / 8;
-	state.aged = maps + 2 * map_bytes / 8;
+	runs_init(&state.runs, maps, total);
+	state.dirty = (uint64_t *)(void *)(maps + runs_size);
+	state.aged = (uint64_t *)(void *)(maps + runs_size + map_bytes);
 	state.total = total;
 	state.used_max = total;
 	state.decay_ms = 1000;
@@ -182,18 +135,9 @@ static bool records_reach_locked(uint32_t granules)
 	return true;
 }
 
-/* Free granules at the end of what is accessible, up to RUN_MAX: a run may begin there. */
-static uint32_t tail_locked(void)
-{
-	uint32_t n = 0;
-	while (n < RUN_MAX && n < state.top && bit_test(state.free, state.top - 1 - n))
-		n++;
-	return n;
-}
-
 static enum range_refusal grow_locked(uint32_t granules)
 {
-	granules -= tail_locked();
+	granules -= runs_before(&state.runs, state.top, RUN_MAX); /* a run may begin before the end of what is accessible */
 	uint32_t step = state.top / 8 & ~(uint32_t)(STEP_MIN - 1);
 	step = step < STEP_MIN ? STEP_MIN : step > STEP_MAX ? STEP_MAX : step;
 	if (step < granules)
@@ -208,59 +152,9 @@ static enum range_refusal grow_locked(uint32_t granules)
 	    !records_reach_locked(state.top + step))
 		return refused_locked();
 	state.refused_at = 0;
-	bits_set(state.free, state.top, step, true);
+	runs_free(&state.runs, state.top, step);
 	state.top += step;
 	return RANGE_OK;
-}
-
-/* Goes on with a free run of *length granules that ends before the word. Where it has become `granules` long: one more
- * than the bit of its last granule; 0 otherwise, and *length is what goes on behind the word. */
-static uint32_t find_in_word(uint64_t word, uint32_t granules, uint32_t *length)
-{
-	for (uint32_t b = 0; b < WORD_BITS;) {
-		uint64_t rest = word >> b;
-		if (!(rest & 1)) {
-			*length = 0;
-			if (!rest)
-				return 0;
-			b += (uint32_t)__builtin_ctzll(rest);
-			rest = word >> b;
-		}
-		uint32_t ones = ~rest ? (uint32_t)__builtin_ctzll(~rest) : WORD_BITS;
-		if (*length + ones >= granules)
-			return b + granules - *length;
-		*length += ones;
-		b += ones;
-	}
-	return 0;
-}
-
-/* First free run of `granules` at or after the hint; state.top when there is none. */
-static uint32_t find_locked(unsigned granules)
-{
-	uint32_t words = state.top / WORD_BITS, length = 0, first = state.top;
-	unsigned hint = hint_of(granules);
-	for (uint32_t w = state.hint[hint]; w < words && first == state.top; w++) {
-		uint32_t end = find_in_word(state.free[w], granules, &length);
-		if (end)
-			first = w * WORD_BITS + end - granules;
-	}
-	/* A run may begin before the end of what is accessible and end in words yet to come. */
-	uint32_t last = state.top > granules ? state.top - granules : 0;
-	if (hint_length(hint) == granules)
-		state.hint[hint] = (first < last ? first : last) / WORD_BITS;
-	return first;
-}
-
-static void free_locked(uint32_t first, uint32_t count)
-{
-	bits_set(state.free, first, count, true);
-	/* A run that ends here and was not long enough before begins less than its length earlier. */
-	for (unsigned hint = 1; hint < HINTS; hint++) {
-		uint32_t length = hint_length(hint), word = first > length ? (first - length) / WORD_BITS : 0;
-		if (state.hint[hint] > word)
-			state.hint[hint] = word;
-	}
 }
 
 /* Takes one aged (or, at `all`, dirty) run off the free map to be purged; 0 when there is none. */
@@ -268,8 +162,8 @@ static uint32_t purgeable_locked(bool all, uint32_t from, uint32_t *first)
 {
 	const uint64_t *map = all ? state.dirty : state.aged;
 	for (uint32_t i = from; i < state.top; i++) {
-		if (map[i / WORD_BITS] == 0) {
-			i |= WORD_BITS - 1;
+		if (map[i / BITS_WORD] == 0) {
+			i |= BITS_WORD - 1;
 			continue;
 		}
 		uint32_t count = 0;
@@ -278,7 +172,7 @@ static uint32_t purgeable_locked(bool all, uint32_t from, uint32_t *first)
 		if (!count)
 			continue;
 		*first = i;
-		bits_set(state.free, i, count, false);
+		runs_take(&state.runs, i, count);
 		bits_set(state.dirty, i, count, false);
 		bits_set(state.aged, i, count, false);
 		state.dirty_count -= count;
@@ -308,7 +202,7 @@ static size_t purge(bool all, size_t most)
 			bits_set(state.dirty, first, count, true);
 			state.dirty_count += count;
 		}
-		free_locked(first, count);
+		runs_free(&state.runs, first, count);
 		state.purging--;
 		lock_drop(&state.lock);
 	}
@@ -316,7 +210,7 @@ static size_t purge(bool all, size_t most)
 	state.purged += bytes;
 	state.purge_more = count != 0;
 	if (!state.purge_more)
-		memcpy(state.aged, state.dirty, (state.top + WORD_BITS - 1) / WORD_BITS * sizeof(uint64_t));
+		memcpy(state.aged, state.dirty, (state.top + BITS_WORD - 1) / BITS_WORD * sizeof(uint64_t));
 	lock_drop(&state.lock);
 	return bytes;
 }
@@ -374,7 +268,7 @@ static struct slab *slab_make(uint32_t first, unsigned granules, bool zeroed)
 static uint32_t take_locked(uint32_t first, uint32_t count)
 {
 	uint32_t dirty = bits_count(state.dirty, first, count);
-	bits_set(state.free, first, count, false);
+	runs_take(&state.runs, first, count);
 	bits_set(state.dirty, first, count, false);
 	bits_set(state.aged, first, count, false);
 	state.dirty_count -= dirty;
@@ -393,7 +287,7 @@ static void give_locked(struct slab *slab, uint32_t from)
 	bits_set(state.dirty, first, count, true);
 	state.dirty_count += count;
 	state.used -= count;
-	free_locked(first, count);
+	runs_free(&state.runs, first, count);
 }
 
 struct slab *range_take(unsigned granules, enum range_refusal *why)
@@ -403,9 +297,9 @@ struct slab *range_take(unsigned granules, enum range_refusal *why)
 	lock_take(&state.lock);
 	if (state.used + granules > state.used_max)
 		*why = state.used_max < state.total ? RANGE_CAPACITY : RANGE_FULL;
-	uint32_t first = *why ? state.top : find_locked(granules);
+	uint32_t first = *why ? state.top : runs_find(&state.runs, granules, 0, state.top);
 	if (!*why && first == state.top && (*why = grow_locked(granules)) == RANGE_OK)
-		first = find_locked(granules);
+		first = runs_find(&state.runs, granules, 0, state.top);
 	if (!*why) {
 		bool zeroed = take_locked(first, granules) == 0;
 		slab = slab_make(first, granules, zeroed);
@@ -433,8 +327,8 @@ bool range_extend(struct slab *slab, unsigned granules)
 	lock_take(&state.lock);
 	bool free = state.used + more <= state.used_max;
 	if (free && end + more > state.top) /* to the end of what is accessible, and on */
-		free = end + tail_locked() == state.top && grow_locked(more) == RANGE_OK;
-	free = free && bits_count(state.free, end, more) == more;
+		free = end + runs_before(&state.runs, state.top, RUN_MAX) == state.top && grow_locked(more) == RANGE_OK;
+	free = free && bits_count(state.runs.free, end, more) == more;
 	if (free) {
 		take_locked(end, more);
 		rest_make(slab, granules);
@@ -502,7 +396,7 @@ struct range_usage range_usage(void)
 
 bool range_is_free(uint32_t granule)
 {
-	return bit_test(state.free, granule);
+	return bit_test(state.runs.free, granule);
 }
 
 void range_fork_prepare(void)
@@ -522,10 +416,10 @@ void range_fork_child(void)
 		count = 1;
 		if (slab_state(&range.slabs[i]) != SLAB_NONE) {
 			count = range.slabs[i].granules;
-		} else if (!bit_test(state.free, i)) {
+		} else if (!bit_test(state.runs.free, i)) {
 			bits_set(state.dirty, i, 1, true);
 			state.dirty_count++;
-			free_locked(i, 1);
+			runs_free(&state.runs, i, 1);
 		}
 	}
 	state.purging = 0;
