@@ -323,6 +323,8 @@ static bool refill(struct thread *thread, uint16_t tag, enum ledger_reason *why)
 		kind = KIND_SHARED;
 		count = take_passed(thread, tag, want, &list);
 	}
+	if (!count && pool_reclaim(&thread->heap, route_at(thread, tag)->class))
+		count = pool_take(&thread->heap, &thread->heap.shared[route_at(thread, tag)->class], tag, want, most, &list);
 	if (!count && (count = take_grown(thread, tag, want, most, &list)))
 		kind = KIND_OWNED;
 	if (!count)
