@@ -17,7 +17,7 @@ enum {
 	OVERFLOW_MAX = 64, /* a batch: what goes back is still in the processor's first cache */
 	READY_MAX = 1024,  /* what goes back and forth may be longer: a program's own batches */
 	READY_BYTES_MAX = 64 << 10,
-	READY_FIRST_BYTES = 4 << 10, /* of a site that only frees, for the others */
+	READY_FIRST_BYTES = 4 << 10,      /* of a site that only frees, for the others */
 	LARGE = 4 << 10,                  /* classes above it have allowances of their own */
 	READY_SINGLE_BYTES_MAX = 4 << 20, /* of a single-block class, but always one block */
 	READY_LARGE_FEW = 4,              /* a list as short only gives back what is over */
@@ -102,11 +102,11 @@ void ready_refilled(struct thread *thread, uint16_t tag, uint32_t count)
 }
 
 /* Has another site of the class found nothing ready and gone to the pools, and not freed as much since? Then it could use
- * what this one frees. */
+ * what this one frees. Not in a thread that thrashes: there the budget is for those that take. */
 static bool others_want(const struct thread *thread, uint16_t tag)
 {
 	uint16_t other = thread->stocked[route_at(thread, tag)->class];
-	return other && other != tag && route_at(thread, other)->refilled;
+	return !thread->thrashes && other && other != tag && route_at(thread, other)->refilled;
 }
 
 /* The cache of `tag` is full. If it was refilled since the last time, or if another site would have taken of it, it may
