@@ -9,13 +9,12 @@
  *
  * Purging happens outside the lock: the run is taken off the free map, purged, and put back as clean.
  *
- * Taking is first fit by address. A hint for each of some lengths remembers below which word no run of at least that
- * length exists; every free lowers the hints, so a search never misses a run, and a stretch of full words is crossed
- * once, not every time. Lengths without a hint of their own start at that of the next shorter one.
+ * Taking is first fit by address; runs.h finds the first.
  *
  * Where the machine has several memory nodes (node.h), each word of the maps, 1 MiB, belongs to the node whose thread made
  * it accessible. A thread's run comes from its own node's words, else from new ones, and only when there can be none from
- * another node's. So what one node's thread has touched and given back serves the same node.
+ * another node's. So what one node's thread has touched and given back serves the same node. Each node has a map of its own
+ * of what is free (struct runs): it shows only that node's words.
  */
 #include "range.h"
 
@@ -23,17 +22,17 @@
 #include "meta.h"
 #include "node.h"
 #include "os.h"
+#include "runs.h"
 
 #include <string.h>
 
 struct range range;
 
+_Static_assert((int)RUNS_LENGTH_MAX >= (int)CLASS_SLAB_GRANULES_MAX, "no run is longer");
+
 enum {
-	WORD_BITS = 64,
 	RUN_MAX = CLASS_SLAB_GRANULES_MAX,
-	HINTS_EXACT = 16,       /* lengths up to that have a hint each, above them eight to a doubling have */
-	HINTS = 16 + 8 * 4 + 1, /* from 1; up to RUN_MAX */
-	STEP_MIN = 64,          /* granules made accessible at a time: 1 MiB, whose records are one page */
+	STEP_MIN = 64, /* granules made accessible at a time: 1 MiB, whose records are one page */
 	RECORDS_STEP = (64 << 10) / sizeof(struct slab),
 	NODE_STEP = 2 * 64,          /* several nodes: one's granules end where a huge page does */
 	NODES_FROM = 4 * 64,         /* granules: nodes are not looked for before the range is that large */
@@ -45,7 +44,8 @@ enum {
 
 static struct {
 	struct lock lock;
-	uint64_t *free, *dirty, *aged;
+	struct runs runs[NODES_MAX]; /* what is free, by node */
+	uint64_t *dirty, *aged;
 	uint32_t total;       /* granules in the range */
 	uint32_t top;         /* granules below it are accessible */
 	uint32_t records_top; /* their records, in larger steps */
@@ -53,9 +53,9 @@ static struct {
 	uint32_t used_max;    /* cap */
 	uint32_t used_peak;
 	uint32_t dirty_count;
-	uint32_t purging;                /* runs that are off all maps while the kernel purges them */
-	uint32_t hint[NODES_MAX][HINTS]; /* no free run of the hint's length starts in a word of the node's below */
-	uint8_t *node_of;                /* by word; NULL: one node */
+	uint32_t purging;    /* runs that are off all maps while the kernel purges them */
+	uint8_t *node_of;    /* by word; NULL: one node */
+	unsigned first_node; /* its first that asked */
 	bool nodes_known;
 	int64_t decay_ms;
 	uint64_t tick_at;    /* ms */
@@ -63,57 +63,6 @@ static struct {
 	size_t purged;
 	bool purge_more; /* the last tick's work is not done */
 } state;
-
-static bool bit_test(const uint64_t *map, uint32_t i)
-{
-	return map[i / WORD_BITS] >> (i % WORD_BITS) & 1;
-}
-
-/* The part of [first, end) that lies in first's word: its bits there, and how many. */
-static uint64_t bits_here(uint32_t first, uint32_t end, uint32_t *count)
-{
-	uint32_t at = first % WORD_BITS, left = end - first;
-	*count = left < WORD_BITS - at ? left : WORD_BITS - at;
-	return ~UINT64_C(0) >> (WORD_BITS - *count) << at;
-}
-
-static void bits_set(uint64_t *map, uint32_t first, uint32_t count, bool value)
-{
-	for (uint32_t i = first, here; i < first + count; i += here) {
-		uint64_t bits = bits_here(i, first + count, &here);
-		if (here == WORD_BITS) /* not read: on a fresh page that is a fault of its own */
-			map[i / WORD_BITS] = value ? bits : 0;
-		else if (value)
-			map[i / WORD_BITS] |= bits;
-		else
-			map[i / WORD_BITS] &= ~bits;
-	}
-}
-
-static uint32_t bits_count(const uint64_t *map, uint32_t first, uint32_t count)
-{
-	uint32_t n = 0;
-	for (uint32_t i = first, here; i < first + count; i += here)
-		n += (uint32_t)__builtin_popcountll(map[i / WORD_BITS] & bits_here(i, first + count, &here));
-	return n;
-}
-
-/* The hint of the greatest length that is at most `granules`. */
-static unsigned hint_of(unsigned granules)
-{
-	if (granules <= HINTS_EXACT)
-		return granules;
-	unsigned doubling = 31u - (unsigned)__builtin_clz(granules); /* 2^doubling <= granules */
-	return HINTS_EXACT + (doubling - 4) * 8 + (granules >> (doubling - 3) & 7);
-}
-
-static unsigned hint_length(unsigned hint)
-{
-	if (hint <= HINTS_EXACT)
-		return hint;
-	unsigned above = hint - HINTS_EXACT;
-	return (8 + above % 8) << (above / 8 + 1);
-}
 
 /* 64 GiB, else 16, else 4; and never more than a quarter of what RLIMIT_AS leaves the program. */
 static char *reserve(size_t *bytes)
@@ -140,18 +89,19 @@ bool range_init(size_t bytes)
 	uint32_t total = (uint32_t)(bytes >> GRANULE_SHIFT);
 	size_t map_bytes = (size_t)total / 8, slabs_bytes = (size_t)total * sizeof(struct slab);
 	struct slab *slabs = os_reserve(slabs_bytes, OS_PAGE);
-	uint64_t *maps = os_map(3 * map_bytes); /* 1.5 MiB for 64 GiB, touched as far as the heap has grown */
+	size_t runs_size = runs_bytes(total), maps_bytes = runs_size + 2 * map_bytes;
+	char *maps = os_map(maps_bytes); /* 1.6 MiB for 64 GiB, touched as far as the heap has grown */
 	if (!slabs || !maps) {
 		if (slabs)
 			os_unmap(slabs, slabs_bytes);
 		if (maps)
-			os_unmap(maps, 3 * map_bytes);
+			os_unmap(maps, maps_bytes);
 		os_unmap(base, bytes);
 		return false;
 	}
-	state.free = maps;
-	state.dirty = maps + map_bytes / 8;
-	state.aged = maps + 2 * map_bytes / 8;
+	runs_init(&state.runs[0], maps, total);
+	state.dirty = (uint64_t *)(void *)(maps + runs_size);
+	state.aged = (uint64_t *)(void *)(maps + runs_size + map_bytes);
 	state.total = total;
 	state.used_max = total;
 	state.decay_ms = 1000;
@@ -198,37 +148,60 @@ static bool records_reach_locked(uint32_t granules)
 
 static unsigned node_of(uint32_t granule)
 {
-	return state.node_of ? state.node_of[granule / WORD_BITS] : 0;
+	return state.node_of ? state.node_of[granule / BITS_WORD] : 0;
 }
 
-/* The calling thread's node. What was accessible before nodes were looked for is said to be of the one that is first to
- * ask. No memory to note them: one. */
+static struct runs *runs_at(uint32_t granule)
+{
+	return &state.runs[node_of(granule)];
+}
+
+/* A map for the node, which has none of its own yet; false: no memory. */
+static bool runs_make(unsigned node)
+{
+	void *memory = os_map(runs_bytes(state.total));
+	if (memory)
+		runs_init(&state.runs[node], memory, state.total);
+	return memory;
+}
+
+/* What was accessible before nodes were looked for is said to be of the one that is first to ask. */
+static void nodes_know_locked(void)
+{
+	state.nodes_known = true;
+	uint32_t words = state.total / BITS_WORD;
+	if (node_look() <= 1 || !(state.node_of = os_map(words)))
+		return;
+	unsigned first = node_here();
+	memset(state.node_of, (int)first, state.top / BITS_WORD);
+	struct runs all = state.runs[0];
+	state.runs[0] = (struct runs){.free = NULL};
+	state.runs[first] = all;
+	state.first_node = first;
+}
+
+/* The calling thread's node; no memory to keep several apart: the first that asked. */
 static unsigned node_locked(void)
 {
-	if (!state.nodes_known && state.top >= NODES_FROM) {
-		state.nodes_known = true;
-		uint32_t words = state.total / WORD_BITS;
-		if (node_look() > 1 && (state.node_of = os_map(words)))
-			memset(state.node_of, (int)node_here(), state.top / WORD_BITS);
-	}
-	return state.node_of ? node_here() : 0;
+	if (!state.nodes_known && state.top >= NODES_FROM)
+		nodes_know_locked();
+	if (!state.node_of)
+		return 0;
+	unsigned node = node_here();
+	return state.runs[node].free || runs_make(node) ? node : state.first_node;
 }
 
 /* Free granules of the node at the end of what is accessible, up to RUN_MAX: a run may begin there. */
 static uint32_t tail_locked(unsigned node)
 {
-	uint32_t n = 0;
-	while (n < RUN_MAX && n < state.top && bit_test(state.free, state.top - 1 - n) &&
-	       node_of(state.top - 1 - n) == node)
-		n++;
-	return n;
+	return runs_before(&state.runs[node], state.top, RUN_MAX);
 }
 
 static void node_set_locked(uint32_t first, uint32_t count, unsigned node)
 {
 	if (!state.node_of)
 		return;
-	memset(state.node_of + first / WORD_BITS, (int)node, count / WORD_BITS);
+	memset(state.node_of + first / BITS_WORD, (int)node, count / BITS_WORD);
 	node_prefer(range.base + ((size_t)first << GRANULE_SHIFT), (size_t)count << GRANULE_SHIFT, node);
 }
 
@@ -252,72 +225,39 @@ static enum range_refusal grow_locked(uint32_t granules, unsigned node)
 	    !records_reach_locked(state.top + step))
 		return refused_locked();
 	state.refused_at = 0;
-	bits_set(state.free, state.top, step, true);
 	node_set_locked(state.top, step, node);
+	runs_free(&state.runs[node], state.top, step);
 	state.top += step;
 	return RANGE_OK;
 }
 
-/* Goes on with a free run of *length granules that ends before the word. Where it has become `granules` long: one more
- * than the bit of its last granule; 0 otherwise, and *length is what goes on behind the word. */
-static uint32_t find_in_word(uint64_t word, uint32_t granules, uint32_t *length)
+/* How many of the granules from `first` on are of one node. */
+static uint32_t stretch(uint32_t first, uint32_t count)
 {
-	for (uint32_t b = 0; b < WORD_BITS;) {
-		uint64_t rest = word >> b;
-		if (!(rest & 1)) {
-			*length = 0;
-			if (!rest)
-				return 0;
-			b += (uint32_t)__builtin_ctzll(rest);
-			rest = word >> b;
-		}
-		uint32_t ones = ~rest ? (uint32_t)__builtin_ctzll(~rest) : WORD_BITS;
-		if (*length + ones >= granules)
-			return b + granules - *length;
-		*length += ones;
-		b += ones;
-	}
-	return 0;
+	uint32_t end = first + count, at = first | (BITS_WORD - 1);
+	if (!state.node_of)
+		return count;
+	while (at + 1 < end && node_of(at + 1) == node_of(first))
+		at += BITS_WORD;
+	return at + 1 < end ? at + 1 - first : count;
 }
 
-/* The node's first free run of `granules` at or after the hint; state.top when there is none. */
-static uint32_t find_locked(unsigned granules, unsigned node)
-{
-	uint32_t words = state.top / WORD_BITS, length = 0, first = state.top, *hints = state.hint[node];
-	const uint8_t *nodes = state.node_of;
-	unsigned hint = hint_of(granules);
-	for (uint32_t w = hints[hint]; w < words && first == state.top; w++) {
-		uint64_t word = nodes && nodes[w] != node ? 0 : state.free[w];
-		uint32_t end = find_in_word(word, granules, &length);
-		if (end)
-			first = w * WORD_BITS + end - granules;
-	}
-	/* A run may begin before the end of what is accessible and end in words yet to come. */
-	uint32_t last = state.top > granules ? state.top - granules : 0;
-	if (hint_length(hint) == granules)
-		hints[hint] = (first < last ? first : last) / WORD_BITS;
-	return first;
-}
-
-/* A run that ends here and was not long enough before begins less than its length earlier. */
-static void hints_lower(uint32_t *hints, uint32_t first)
-{
-	for (unsigned hint = 1; hint < HINTS; hint++) {
-		uint32_t length = hint_length(hint), word = first > length ? (first - length) / WORD_BITS : 0;
-		if (hints[hint] > word)
-			hints[hint] = word;
-	}
-}
-
+/* Runs that were purged cross borders between nodes. */
 static void free_locked(uint32_t first, uint32_t count)
 {
-	bits_set(state.free, first, count, true);
-	hints_lower(state.hint[node_of(first)], first);
-	if (!state.node_of)
-		return;
-	for (uint32_t w = first / WORD_BITS + 1; w <= (first + count - 1) / WORD_BITS; w++) /* purged runs cross borders */
-		if (state.node_of[w] != state.node_of[w - 1])
-			hints_lower(state.hint[state.node_of[w]], w * WORD_BITS);
+	for (uint32_t here; count; first += here, count -= here)
+		runs_free(runs_at(first), first, here = stretch(first, count));
+}
+
+static void unfree_locked(uint32_t first, uint32_t count)
+{
+	for (uint32_t here; count; first += here, count -= here)
+		runs_take(runs_at(first), first, here = stretch(first, count));
+}
+
+static uint32_t find_locked(unsigned granules, unsigned node)
+{
+	return state.runs[node].free ? runs_find(&state.runs[node], granules, 0, state.top) : state.top;
 }
 
 /* Finds a free run for a thread of the node: there, or behind all that is accessible, or at another node. */
@@ -338,8 +278,8 @@ static uint32_t purgeable_locked(bool all, uint32_t from, uint32_t *first)
 {
 	const uint64_t *map = all ? state.dirty : state.aged;
 	for (uint32_t i = from; i < state.top; i++) {
-		if (map[i / WORD_BITS] == 0) {
-			i |= WORD_BITS - 1;
+		if (map[i / BITS_WORD] == 0) {
+			i |= BITS_WORD - 1;
 			continue;
 		}
 		uint32_t count = 0;
@@ -348,7 +288,7 @@ static uint32_t purgeable_locked(bool all, uint32_t from, uint32_t *first)
 		if (!count)
 			continue;
 		*first = i;
-		bits_set(state.free, i, count, false);
+		unfree_locked(i, count);
 		bits_set(state.dirty, i, count, false);
 		bits_set(state.aged, i, count, false);
 		state.dirty_count -= count;
@@ -386,7 +326,7 @@ static size_t purge(bool all, size_t most)
 	state.purged += bytes;
 	state.purge_more = count != 0;
 	if (!state.purge_more)
-		memcpy(state.aged, state.dirty, (state.top + WORD_BITS - 1) / WORD_BITS * sizeof(uint64_t));
+		memcpy(state.aged, state.dirty, (state.top + BITS_WORD - 1) / BITS_WORD * sizeof(uint64_t));
 	lock_drop(&state.lock);
 	return bytes;
 }
@@ -446,7 +386,7 @@ static struct slab *slab_make(uint32_t first, unsigned granules, bool zeroed)
 static uint32_t take_locked(uint32_t first, uint32_t count)
 {
 	uint32_t dirty = state.dirty_count ? bits_count(state.dirty, first, count) : 0;
-	bits_set(state.free, first, count, false);
+	unfree_locked(first, count);
 	if (dirty) {
 		bits_set(state.dirty, first, count, false);
 		bits_set(state.aged, first, count, false);
@@ -460,7 +400,7 @@ static uint32_t take_locked(uint32_t first, uint32_t count)
 
 static bool is_of_node(uint32_t first, uint32_t count, unsigned node)
 {
-	for (uint32_t w = first / WORD_BITS; state.node_of && w <= (first + count - 1) / WORD_BITS; w++)
+	for (uint32_t w = first / BITS_WORD; state.node_of && w <= (first + count - 1) / BITS_WORD; w++)
 		if (state.node_of[w] != node)
 			return false;
 	return true;
@@ -516,7 +456,7 @@ bool range_extend(struct slab *slab, unsigned granules)
 	bool free = state.used + more <= state.used_max;
 	if (free && end + more > state.top) /* to the end of what is accessible, and on */
 		free = end + tail_locked(node) == state.top && grow_locked(more, node) == RANGE_OK;
-	free = free && bits_count(state.free, end, more) == more && is_of_node(end, more, node);
+	free = free && is_of_node(end, more, node) && bits_count(state.runs[node].free, end, more) == more;
 	if (free) {
 		take_locked(end, more);
 		rest_make(slab, granules);
@@ -584,7 +524,7 @@ struct range_usage range_usage(void)
 
 bool range_is_free(uint32_t granule)
 {
-	return bit_test(state.free, granule);
+	return bit_test(runs_at(granule)->free, granule);
 }
 
 void range_fork_prepare(void)
@@ -604,7 +544,7 @@ void range_fork_child(void)
 		count = 1;
 		if (slab_state(&range.slabs[i]) != SLAB_NONE) {
 			count = range.slabs[i].granules;
-		} else if (!bit_test(state.free, i)) {
+		} else if (!range_is_free(i)) {
 			bits_set(state.dirty, i, 1, true);
 			state.dirty_count++;
 			free_locked(i, 1);
