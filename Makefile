@@ -45,7 +45,7 @@ CFLAGS_ALL   := -std=c11 $(MODE) -g -pthread -fPIC -fvisibility=hidden -fno-sema
                 -ftls-model=initial-exec -fno-plt $(WARN) $(CFLAGS)
 # In shim/ the compiler must not turn our own calls of malloc and free into what it knows of them, nor (slp) add to two
 # neighbouring counters as one vector: on the hot path of malloc that is seven instructions for two.
-CFLAGS_SHIM := $(addprefix -fno-builtin-,malloc calloc realloc free) -fno-tree-slp-vectorize
+CFLAGS_SHIM := $(addprefix -fno-builtin-,malloc calloc realloc free) -fno-tree-slp-vectorize -falign-functions=64
 $(O)/obj/shim/%.o: CFLAGS_DIR := $(CFLAGS_SHIM)
 # Bound at load (`now`): a lazy binding could enter the linker, and so malloc, from inside malloc. Never unloaded.
 LDFLAGS_SO := -shared -Wl,-soname,libsluice.so -Wl,--version-script=shim/sluice.map -Wl,-z,defs -Wl,-z,now \

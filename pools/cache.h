@@ -4,11 +4,12 @@
  * last in, first out, and comes back from there while it is warm in the processor's cache; slabs see blocks only in
  * batches. A cache is one cache line; its counters run on for the life of the heap and are read, never reset:
  *
- *   alive  = allocs - frees             with the program (plus what moved here from other heaps, see heap_claim)
- *   cached = supplied + frees - allocs  on the list
+ *   cached = most - room          on the list, as long as it may be less what it may still take
+ *   alive  = supplied - cached    with the program (less what moved here from other heaps, see heap_claim)
+ *   frees  = allocs - alive
  *
- * So one addition to `allocs` or `frees` is all the bookkeeping a call pays, and it serves the exact figures and the
- * bound on the list at once: `room` is the highest frees - allocs may be before the list must shrink.
+ * So one more addition in malloc and one subtraction in free are all the bookkeeping of a free: the subtraction that
+ * makes `room` negative says that the list must shrink, and the exact figures follow from it.
  */
 #ifndef SLUICE_CACHE_H
 #define SLUICE_CACHE_H
@@ -18,15 +19,15 @@
 #include <stdint.h>
 
 struct cache {
-	uint64_t key;         /* the caller's name for the tag; 0: none */
-	void *free;           /* blocks ready, linked by their first word */
-	uint64_t allocs;      /* blocks given to the program */
-	uint64_t space;       /* bytes asked for with them */
-	uint64_t frees;       /* blocks that came back, from whatever thread */
-	int64_t room;         /* frees - allocs beyond which cache_shrink is due */
-	int64_t supplied;     /* blocks from the pools, less those handed back */
-	uint64_t batch : 16;  /* blocks to ask the pools for at once */
-	uint64_t remote : 48; /* of frees, those that another thread made */
+	uint64_t key;     /* the caller's name for the tag; 0: none */
+	void *free;       /* blocks ready, linked by their first word */
+	uint64_t allocs;  /* blocks given to the program */
+	uint64_t space;   /* bytes asked for with them */
+	int64_t room;     /* blocks the list may still take; below 0 it is longer than it may be: cache_shrink is due */
+	int64_t supplied; /* blocks from the pools, less those handed back */
+	uint64_t remote;  /* blocks that came back from another thread */
+	uint32_t most;    /* blocks the list may hold */
+	uint32_t batch;   /* blocks to ask the pools for at once */
 };
 
 _Static_assert(sizeof(struct cache) == 64, "one cache line a tag");
@@ -37,9 +38,12 @@ static inline void *cache_take(struct cache *cache, size_t size)
 	void *block = cache->free;
 	if (__builtin_expect(!block, 0))
 		return NULL;
-	cache->free = *(void **)block;
+	void *next = *(void **)block;
+	cache->free = next;
+	__builtin_prefetch(next); /* its link is what the next call waits for */
 	cache->allocs++;
 	cache->space += size;
+	cache->room++;
 	return block;
 }
 
@@ -48,12 +52,39 @@ static inline bool cache_give(struct cache *cache, void *block)
 {
 	*(void **)block = cache->free;
 	cache->free = block;
-	return __builtin_expect((int64_t)(++cache->frees - cache->allocs) > cache->room, 0);
+	return __builtin_expect(--cache->room < 0, 0);
 }
 
+/* Blocks on the list. */
 static inline uint64_t cache_cached(const struct cache *cache)
 {
-	return (uint64_t)cache->supplied + cache->frees - cache->allocs;
+	return (uint64_t)((int64_t)cache->most - cache->room);
+}
+
+/* Blocks with the program; below 0 when more that moved here from other heaps have come back. */
+static inline int64_t cache_alive(const struct cache *cache)
+{
+	return cache->supplied - (int64_t)cache_cached(cache);
+}
+
+/* Blocks that came back, from whatever thread. */
+static inline uint64_t cache_frees(const struct cache *cache)
+{
+	return cache->allocs - (uint64_t)cache_alive(cache);
+}
+
+/* `count` blocks were put on the list from the pools, or left it for them (less than 0). */
+static inline void cache_supply(struct cache *cache, int64_t count)
+{
+	cache->supplied += count;
+	cache->room -= count;
+}
+
+/* How many blocks the list may hold from now on. */
+static inline void cache_set_most(struct cache *cache, uint32_t most)
+{
+	cache->room += (int64_t)most - cache->most;
+	cache->most = most;
 }
 
 #endif

@@ -33,9 +33,10 @@ static unsigned slab_granules(uint32_t size)
 	return CLASS_SHARED_GRANULES_MAX;
 }
 
-static uint32_t inverse_of(uint32_t size)
+/* The largest power of two that is at most the size: two blocks begin at least so far apart. */
+static uint8_t tag_shift_of(uint32_t size)
 {
-	return (uint32_t)(((UINT64_C(1) << 32) + size - 1) / size);
+	return (uint8_t)(31 - __builtin_clz(size));
 }
 
 static void fill_index(uint8_t *index, size_t max, unsigned shift)
@@ -54,9 +55,9 @@ void classes_init(void)
 		uint32_t size = class_size(c);
 		unsigned granules = slab_granules(size);
 		class_table[c] = (struct class){.size = size,
-		                                .inverse = class_is_single(c) ? 0 : inverse_of(size),
 		                                .capacity = (uint16_t)((granules << GRANULE_SHIFT) / size),
-		                                .granules = (uint16_t)granules};
+		                                .granules = (uint16_t)granules,
+		                                .tag_shift = tag_shift_of(size)};
 	}
 	fill_index(class_index, CLASS_TABLE_MAX, CLASS_STEP_SHIFT);
 	fill_index(class_index_large, CLASS_SIZE_MAX, CLASS_LARGE_STEP_SHIFT);

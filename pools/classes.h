@@ -32,9 +32,9 @@ enum {
 struct class
 {
 	uint32_t size;     /* bytes of a block */
-	uint32_t inverse;  /* ceil(2^32 / size), 0 for a single block: block index = offset * inverse >> 32 */
 	uint16_t capacity; /* blocks in a slab */
 	uint16_t granules; /* granules of a slab */
+	uint8_t tag_shift; /* offset >> tag_shift is another for each block: a division would cost more */
 };
 
 extern struct class class_table[CLASSES];
@@ -65,6 +65,12 @@ static inline unsigned class_of(size_t size)
 static inline bool class_is_single(unsigned class)
 {
 	return class >= CLASS_SINGLE;
+}
+
+/* Tags a slab of the class has, with those between that no block has. */
+static inline uint32_t class_tags(unsigned class)
+{
+	return ((uint32_t)class_table[class].granules << GRANULE_SHIFT) >> class_table[class].tag_shift;
 }
 
 /* The smallest class of at least `size` whose blocks are aligned to `align` (a power of two, at most a page);

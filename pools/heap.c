@@ -144,8 +144,7 @@ void cache_shrink(struct heap *heap, struct cache *cache, uint64_t keep)
 	if (cached <= keep)
 		return;
 	cache->free = pool_give(heap, cache->free, (uint32_t)(cached - keep));
-	cache->supplied -= (int64_t)(cached - keep);
-	cache->room += (int64_t)(cached - keep);
+	cache_supply(cache, (int64_t)keep - (int64_t)cached);
 }
 
 uint16_t slab_whose(const struct slab *slab, const void *block, struct heap **heap)
@@ -200,7 +199,7 @@ static void retag(struct heap *heap, struct heap *from, struct slab *slab,
 			__atomic_store_n(&slab->tag, translate(heap, from, slab->tag), __ATOMIC_RELAXED);
 		return;
 	}
-	for (uint32_t i = 0; i < class_table[slab->class].capacity; i++) {
+	for (uint32_t i = 0; i < class_tags(slab->class); i++) {
 		if (slab->tags[i] == 0)
 			continue;
 		if (slab->tags[i] != old) {

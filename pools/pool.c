@@ -166,13 +166,13 @@ void pool_attach(struct heap *heap, struct pool *pool, struct slab *slab)
 /* Tags for the blocks of a slab that was of one tag. */
 static bool tags_make(struct slab *slab)
 {
-	uint32_t capacity = class_table[slab->class].capacity;
-	uint16_t *tags = meta_take(capacity * sizeof(uint16_t));
+	uint32_t count = class_tags(slab->class);
+	uint16_t *tags = meta_take(count * sizeof(uint16_t));
 	if (!tags)
 		return false;
-	for (uint32_t i = 0; i < capacity; i++)
+	for (uint32_t i = 0; i < count; i++)
 		tags[i] = slab->tag;
-	__atomic_store_n(&slab->inverse, class_table[slab->class].inverse, __ATOMIC_RELAXED);
+	__atomic_store_n(&slab->tag_shift, class_table[slab->class].tag_shift, __ATOMIC_RELAXED);
 	__atomic_store_n(&slab->tags, tags, __ATOMIC_RELEASE); /* partner: slab_tag */
 	return true;
 }
@@ -181,9 +181,9 @@ static void tags_drop(struct slab *slab)
 {
 	if (!slab_has_tags(slab))
 		return;
-	meta_give(slab->tags, class_table[slab->class].capacity * sizeof(uint16_t));
+	meta_give(slab->tags, class_tags(slab->class) * sizeof(uint16_t));
 	slab->tags = &slab->tag;
-	slab->inverse = 0;
+	slab->tag_shift = SLAB_ONE_TAG;
 }
 
 /* Makes a shared slab ready to have blocks of the tag: it is of one tag until a second one comes. false: no memory. */
@@ -295,7 +295,7 @@ uint32_t cache_pass(struct cache *from, uint16_t tag, uint32_t want, void **list
 		struct slab *slab = slab_of(*cut);
 		if (slab_is_owned(slab) || !(class_is_single(slab->class) || slab_has_tags(slab) || tags_make(slab)))
 			break;
-		uint32_t index = slab_has_tags(slab) ? slab_block_index(slab, *cut) : 0;
+		uint32_t index = slab_has_tags(slab) ? slab_tag_index(slab, *cut) : 0;
 		__atomic_store_n(&slab->tags[index], tag, __ATOMIC_RELAXED); /* slab_whose may look */
 	}
 	if (!count)
@@ -303,8 +303,7 @@ uint32_t cache_pass(struct cache *from, uint16_t tag, uint32_t want, void **list
 	*list = from->free;
 	from->free = *cut;
 	*cut = NULL;
-	from->supplied -= count;
-	from->room += count;
+	cache_supply(from, -(int64_t)count);
 	return count;
 }
 
@@ -339,7 +338,7 @@ static uint32_t carve(struct slab *slab, uint32_t want, void **list)
 static void tag_blocks(struct slab *slab, uint16_t tag, void *list)
 {
 	for (void *block = list; block; block = *(void **)block)
-		slab->tags[slab_block_index(slab, block)] = tag;
+		slab->tags[slab_tag_index(slab, block)] = tag;
 }
 
 /* The slab the pool takes blocks from, one with a free block; NULL: pool_grow first. */
@@ -441,7 +440,7 @@ enum range_refusal pool_grow(struct heap *heap, struct pool *pool)
 		return why;
 	slab->class = pool->class;
 	slab->tags = &slab->tag;
-	slab->inverse = 0;
+	slab->tag_shift = SLAB_ONE_TAG;
 	pool_attach(heap, pool, slab);
 	return RANGE_OK;
 }

@@ -408,7 +408,7 @@ static void record_clear(struct slab *slab)
 	slab_state_set(slab, SLAB_NONE);
 	slab_used_add(slab, -(int32_t)slab_used(slab));
 	slab->tags = NULL;
-	slab->inverse = 0;
+	slab->tag_shift = SLAB_ONE_TAG;
 	slab->free = NULL;
 	slab->tag = slab->pool = slab->carved = 0;
 	slab->class = slab->granules = slab->charged = 0;

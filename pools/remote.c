@@ -309,9 +309,7 @@ static __attribute__((noinline)) bool is_over(struct heap *heap, uint16_t tag, v
 {
 	if (cache_over(heap, tag))
 		return false;
-	struct cache *cache = &heap->caches[tag];
-	cache->supplied--;
-	cache->room++;
+	cache_supply(&heap->caches[tag], -1);
 	*(void **)block = *over;
 	*over = block;
 	return true;
@@ -323,8 +321,7 @@ static inline void take_home(struct heap *heap, const struct slab *slab, void *b
 	uint16_t tag = slab_tag(slab, block);
 	struct cache *cache = &heap->caches[tag];
 	cache->remote++;
-	cache->frees++;
-	if (__builtin_expect((int64_t)(cache->frees - cache->allocs) > cache->room, 0) && is_over(heap, tag, block, over))
+	if (__builtin_expect(--cache->room < 0, 0) && is_over(heap, tag, block, over))
 		return;
 	*(void **)block = cache->free;
 	cache->free = block;
@@ -359,17 +356,15 @@ static __attribute__((noinline)) void take_parcel(struct heap *heap, struct parc
 static void count_home(struct heap *heap, uint16_t tag, uint32_t count)
 {
 	struct cache *cache = &heap->caches[tag];
-	cache->frees += count;
 	cache->remote += count;
 	cache->supplied -= count;
-	cache->room += count;
 }
 
 static void drain_whole(struct heap *heap, struct slab *slab)
 {
 	uint32_t capacity = class_table[slab->class].capacity;
 	for (uint32_t i = 0; slab_has_tags(slab) && i < capacity; i++)
-		count_home(heap, slab->tags[i], 1);
+		count_home(heap, slab_tag(slab, slab_start(slab) + (size_t)i * class_table[slab->class].size), 1);
 	if (!slab_has_tags(slab))
 		count_home(heap, slab->tag, capacity);
 	pool_renew(heap, slab);

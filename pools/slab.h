@@ -36,7 +36,10 @@ enum slab_state {
 	SLAB_FULL     /* every block is used */
 };
 
-enum { SLAB_REST_MAX = CLASS_SHARED_GRANULES_MAX };
+enum {
+	SLAB_REST_MAX = CLASS_SHARED_GRANULES_MAX,
+	SLAB_ONE_TAG = 63 /* in place of a class's tag_shift: shifts every offset to 0 */
+};
 
 #define SLAB_NIL UINT32_MAX /* no slab, in a list by index */
 
@@ -44,7 +47,7 @@ enum { SLAB_REST_MAX = CLASS_SHARED_GRANULES_MAX };
 
 struct slab {
 	_Atomic uintptr_t owner; /* struct heap *; 0 when free */
-	uint16_t *tags;    /* of a shared slab with blocks of several tags: whose each is, by block index; else &tag */
+	uint16_t *tags;    /* of a slab with blocks of several tags: whose each is, by offset >> tag_shift; else &tag */
 	uint16_t tag;      /* whose all blocks are, while there is only one */
 	uint16_t pool;     /* index in the heap's pools */
 	uint16_t granules; /* length of the run; for SLAB_REST: granules back to the slab */
@@ -54,13 +57,13 @@ struct slab {
 	_Atomic uint64_t remote;       /* count << 32 | (offset of the first block / 16 + 1), 0 when there is none */
 	uint32_t next, prev;           /* neighbours in the pool's list, as indices into range.slabs */
 	_Atomic uint32_t pending_next; /* next slab with remote frees for the same heap */
-	_Atomic uint16_t used; /* blocks handed out; a thread that has just freed one here may still look (heap.c) */
-	uint16_t carved;       /* blocks ever handed out: the rest of the slab is untouched */
-	uint32_t inverse;  /* a block's tag is tags[offset * inverse >> 32]: the class's inverse, 0 with one tag for all */
-	uint8_t charged;   /* granules of the process's allowance it holds (see shim/budget.h) */
-	bool zeroed : 1;   /* what was never handed out reads as zeros: its granules are fresh from the kernel */
-	bool budgeted : 1; /* counts as owned in its heap's books: it is, or it was when it was filled */
-	bool roomy : 1;    /* its only block is longer than was asked for, to grow into */
+	_Atomic uint16_t used;  /* blocks handed out; a thread that has just freed one here may still look (heap.c) */
+	uint16_t carved;        /* blocks ever handed out: the rest of the slab is untouched */
+	uint8_t tag_shift;      /* the class's, SLAB_ONE_TAG while all blocks are of one */
+	uint8_t charged;        /* granules of the process's allowance it holds (see shim/budget.h) */
+	bool zeroed : 1;        /* what was never handed out reads as zeros: its granules are fresh from the kernel */
+	bool budgeted : 1;      /* counts as owned in its heap's books: it is, or it was when it was filled */
+	bool roomy : 1;         /* its only block is longer than was asked for, to grow into */
 	_Atomic uint16_t moves; /* odd while it changes hands between heaps: owner and tags do not belong together */
 };
 
@@ -122,16 +125,16 @@ static inline struct slab *slab_of(const void *block)
 	return __builtin_expect(slab_state(slab) == SLAB_REST, 0) ? slab - slab->granules : slab;
 }
 
-static inline uint32_t slab_block_index(const struct slab *slab, const void *block)
+/* Where in `tags` a block's is. */
+static inline uint32_t slab_tag_index(const struct slab *slab, const void *block)
 {
-	uint64_t offset = (uint64_t)((const char *)block - slab_start(slab));
-	return (uint32_t)(offset * class_table[slab->class].inverse >> 32);
+	return (uint32_t)((uint64_t)((const char *)block - slab_start(slab)) >> class_table[slab->class].tag_shift);
 }
 
 /* Do its blocks have tags of their own? */
 static inline bool slab_has_tags(const struct slab *slab)
 {
-	return __atomic_load_n(&slab->inverse, __ATOMIC_RELAXED) != 0;
+	return __atomic_load_n(&slab->tag_shift, __ATOMIC_RELAXED) != SLAB_ONE_TAG;
 }
 
 /* Does a tag own the slab? The first pools of a heap are the shared ones. */
@@ -141,7 +144,7 @@ static inline bool slab_is_owned(const struct slab *slab)
 }
 
 /* Whose a block of the slab is; any thread may ask. A slab of one tag may be getting tags meanwhile, from its own thread: all
- * of them are its `tag`, which stays, so either answer is right. `inverse` does not change in the same step, so it is for
+ * of them are its `tag`, which stays, so either answer is right. `tag_shift` does not change in the same step, so it is for
  * the owner alone: with the one of before, the new tags of a slab would all be its first block's. 0: the slab is gone,
  * which only a report beside running threads can meet. */
 static inline uint16_t slab_tag(const struct slab *slab, const void *block)
@@ -149,7 +152,7 @@ static inline uint16_t slab_tag(const struct slab *slab, const void *block)
 	const uint16_t *tags = __atomic_load_n(&slab->tags, __ATOMIC_ACQUIRE); /* partner: tags_make */
 	if (tags == &slab->tag)
 		return __atomic_load_n(&slab->tag, __ATOMIC_RELAXED);
-	return tags ? __atomic_load_n(&tags[slab_block_index(slab, block)], __ATOMIC_RELAXED) : 0;
+	return tags ? __atomic_load_n(&tags[slab_tag_index(slab, block)], __ATOMIC_RELAXED) : 0;
 }
 
 #endif

@@ -71,6 +71,7 @@ static const char *walk_blocks(const struct slab *slab, struct walk *seen)
 		return wrong;
 	RULE(remote <= slab_used(slab), "remote blocks count as used");
 	seen->used += (uint64_t)slab_used(slab) - remote;
+	seen->supplied -= slab_used(slab);
 	return NULL;
 }
 
@@ -169,7 +170,7 @@ static const char *walk_slab(uint32_t granule, struct walk *seen)
 	const struct slab *slab = &range.slabs[granule];
 	RULE(slab->class < CLASSES, "a slab has a class");
 	const struct class *class = &class_table[slab->class];
-	RULE(slab->granules == class->granules && (!slab->inverse || slab->inverse == class->inverse),
+	RULE(slab->granules == class->granules && (!slab_has_tags(slab) || slab->tag_shift == class->tag_shift),
 	     "a slab is cut as its class says");
 	for (uint32_t i = 1; i < slab->granules; i++) {
 		if (i < SLAB_REST_MAX)
@@ -252,7 +253,7 @@ static const char *walk_pool(const struct pool *pool, struct books *books)
 }
 
 /* The list is as long as the books say, and holds only blocks of the tag. */
-static const char *walk_cache(const struct heap *heap, uint16_t tag, uint64_t *cached)
+static const char *walk_cache(const struct heap *heap, uint16_t tag, struct walk *seen)
 {
 	const struct cache *cache = &heap->caches[tag];
 	uint64_t count = 0, expected = cache_cached(cache);
@@ -263,7 +264,8 @@ static const char *walk_cache(const struct heap *heap, uint16_t tag, uint64_t *c
 		RULE(++count <= expected, "a cache's list is as long as its counters say");
 	}
 	RULE(count == expected, "a cache's list is as long as its counters say");
-	*cached += count;
+	seen->cached += count;
+	seen->supplied += cache->supplied;
 	return NULL;
 }
 
@@ -281,7 +283,7 @@ static const char *walk_heap(const struct heap *heap, struct walk *seen, uint64_
 		open += !pool->shared;
 	}
 	for (uint32_t tag = 1; tag <= heap->tags && !wrong; tag++)
-		wrong = walk_cache(heap, (uint16_t)tag, &seen->cached);
+		wrong = walk_cache(heap, (uint16_t)tag, seen);
 	RULE(!wrong, wrong);
 	RULE(open == heap->owned_pools, "a heap knows how many pools sites own");
 	RULE(books.used_bytes == heap->used_bytes, "a heap's used bytes are its slabs' used blocks");
@@ -331,6 +333,8 @@ struct walk walk_pools(void)
 			return seen; /* its lists may be half done */
 	if (!seen.wrong)
 		seen.wrong = walk_parcels(&seen);
+	if (!seen.wrong && seen.supplied)
+		seen.wrong = "what the slabs gave out went to the caches";
 	if (!seen.wrong && listed != seen.slabs)
 		seen.wrong = "every slab is in one list of one pool";
 	if (!seen.wrong && seen.bytes != usage.active)

@@ -15,6 +15,7 @@ struct walk {
 	uint64_t slabs;       /* seen */
 	uint64_t used;        /* blocks handed out and not given back: alive and cached */
 	uint64_t cached;      /* of those, on caches' lists */
+	int64_t supplied;     /* what caches were supplied with less what slabs gave out: 0 when all is well */
 	uint64_t owned_bytes; /* owned slabs of all heaps */
 	uint64_t bytes;       /* all slabs */
 };

@@ -56,7 +56,7 @@ static inline void *allocate(size_t size, uintptr_t pc)
  * so the offset in the granule is that in the slab. */
 static inline uint16_t own_tag(const struct slab *slab, uintptr_t offset)
 {
-	return slab->tags[(offset & (GRANULE_BYTES - 1)) * slab->inverse >> 32];
+	return slab->tags[(offset & (GRANULE_BYTES - 1)) >> slab->tag_shift];
 }
 
 static inline void release(void *block)

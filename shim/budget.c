@@ -48,7 +48,8 @@ bool budget_allows(const struct thread *thread, size_t bytes, uint8_t *charged)
 
 bool budget_allows_ready(const struct thread *thread, size_t bytes)
 {
-	return thread->ready_max + bytes <= live_bytes(thread) / 8 + BUDGET_READY_SLACK;
+	uint64_t slack = BUDGET_READY_SLACK + (thread->thrashes ? (uint64_t)thread->heap.tags * BUDGET_READY_TAG : 0);
+	return thread->ready_max + bytes <= live_bytes(thread) / 8 + slack;
 }
 
 bool budget_take_large(struct thread *thread, size_t bytes)

@@ -12,7 +12,12 @@
 
 #include "thread.h"
 
-enum { BUDGET_READY_SLACK = 512 << 10, BUDGET_LARGE_THREAD = 4 << 20, BUDGET_LARGE_PROCESS = 32 << 20 };
+enum {
+	BUDGET_READY_SLACK = 512 << 10,
+	BUDGET_READY_TAG = 1 << 10, /* with less, 1000 sites of few blocks each go to the slabs at every other call */
+	BUDGET_LARGE_THREAD = 4 << 20,
+	BUDGET_LARGE_PROCESS = 32 << 20
+};
 
 /* Bytes of the process's allowance. Before the first thread. */
 void budget_init(uint64_t allowance);
@@ -20,7 +25,8 @@ void budget_init(uint64_t allowance);
 /* May the thread own one more slab of `bytes`? On true, *charged is what it took of the allowance, in granules. */
 bool budget_allows(const struct thread *thread, size_t bytes, uint8_t *charged);
 
-/* May the thread's caches hold `bytes` more ready? All of them together are bounded by L/8 + BUDGET_READY_SLACK. */
+/* May the thread's caches hold `bytes` more ready? All of them together are bounded by L/8 + BUDGET_READY_SLACK, and for a
+ * thread that thrashes (ready.h) by BUDGET_READY_TAG more for each route, which is of the order of what its books take. */
 bool budget_allows_ready(const struct thread *thread, size_t bytes);
 
 /* May its caches of large classes hold `bytes` more? If so, they are taken: of BUDGET_LARGE_THREAD for each

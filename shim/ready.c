@@ -22,6 +22,7 @@ enum {
 	READY_SINGLE_BYTES_MAX = 4 << 20, /* of a single-block class, but always one block */
 	READY_LARGE_FEW = 4,              /* a list as short only gives back what is over */
 	CHURNED = 2,
+	THRASHING = 8, /* allocations a refill, or fewer */
 	SWEEP_REFILLS = 64
 };
 
@@ -33,22 +34,22 @@ static bool is_large(unsigned class)
 /* Sets how many blocks the route's cache may hold. */
 static void set_ready_max(struct thread *thread, uint16_t tag, uint32_t blocks)
 {
-	struct route *route = route_at(thread, tag);
+	const struct route *route = route_at(thread, tag);
 	struct cache *cache = &thread->heap.caches[tag];
-	uint64_t size = class_table[route->class].size, before = route->ready_max * size, after = blocks * size;
+	uint64_t size = class_table[route->class].size, before = cache->most * size, after = blocks * size;
 	if (!is_large(route->class))
 		thread->ready_max += after - before;
 	else if (before > after)
 		budget_give_large(thread, before - after); /* more has been taken by the caller */
 	if (route->pool != POOL_NONE)
 		thread->ready_owned_max += after - before;
-	route->ready_max = blocks;
-	cache->room = (int64_t)blocks - cache->supplied;
+	cache_set_most(cache, blocks);
 }
 
-void ready_set_owned(struct thread *thread, const struct route *route, bool owned)
+void ready_set_owned(struct thread *thread, uint16_t tag, bool owned)
 {
-	uint64_t bytes = (uint64_t)route->ready_max * class_table[route->class].size;
+	const struct route *route = route_at(thread, tag);
+	uint64_t bytes = (uint64_t)thread->heap.caches[tag].most * class_table[route->class].size;
 	if (route->pool != POOL_NONE)
 		thread->ready_owned_max -= bytes;
 	if (owned)
@@ -58,9 +59,9 @@ void ready_set_owned(struct thread *thread, const struct route *route, bool owne
 /* Lets the cache hold `blocks`, if the budget does. */
 static void allow_ready(struct thread *thread, uint16_t tag, uint32_t blocks)
 {
-	const struct route *route = route_at(thread, tag);
-	size_t size = class_table[route->class].size;
-	if (blocks > route->ready_max && budget_allows_ready(thread, (blocks - route->ready_max) * size))
+	size_t size = class_table[route_at(thread, tag)->class].size;
+	uint32_t most = thread->heap.caches[tag].most;
+	if (blocks > most && budget_allows_ready(thread, (blocks - most) * size))
 		set_ready_max(thread, tag, blocks);
 }
 
@@ -76,35 +77,35 @@ void ready_grow_batch(struct thread *thread, uint16_t tag)
 	if (batch > 1 && (batch > BATCH_MAX || batch * size > BATCH_BYTES_MAX))
 		return;
 	allow_ready(thread, tag, 2 * batch);
-	if (batch == 1 || route_at(thread, tag)->ready_max >= batch)
-		cache->batch = (uint16_t)batch;
+	if (batch == 1 || cache->most >= batch)
+		cache->batch = batch;
 }
 
 uint32_t ready_batch_max(const struct thread *thread, uint16_t tag)
 {
-	const struct route *route = route_at(thread, tag);
-	const struct class *class = &class_table[route->class];
-	uint32_t batch = thread->heap.caches[tag].batch;
+	unsigned c = route_at(thread, tag)->class;
+	const struct class *class = &class_table[c];
+	uint32_t batch = thread->heap.caches[tag].batch, most = thread->heap.caches[tag].most;
 	bool full_batch = 2 * batch > BATCH_MAX || 2 * batch * class->size > BATCH_BYTES_MAX;
-	if (!full_batch || is_large(route->class) || class->capacity <= batch)
+	if (!full_batch || is_large(c) || class->capacity <= batch)
 		return batch;
-	uint32_t more = class->capacity > route->ready_max ? class->capacity - route->ready_max : 0;
+	uint32_t more = class->capacity > most ? class->capacity - most : 0;
 	return budget_allows_ready(thread, (size_t)more * class->size) ? class->capacity : batch;
 }
 
 void ready_refilled(struct thread *thread, uint16_t tag, uint32_t count)
 {
-	struct route *route = route_at(thread, tag);
-	if (count > thread->heap.caches[tag].batch && count > route->ready_max) /* a whole list: the budget was asked */
+	const struct cache *cache = &thread->heap.caches[tag];
+	if (count > cache->batch && count > cache->most) /* a whole list: the budget was asked */
 		set_ready_max(thread, tag, count);
-	route->refilled = 1;
+	route_at(thread, tag)->refilled = 1;
 }
 
 /* The cache of `tag` is full. If it was refilled since the last time, it may hold twice as much, within the budget. */
 static void more_room(struct thread *thread, uint16_t tag)
 {
 	struct route *route = route_at(thread, tag);
-	uint32_t twice = 2 * route->ready_max;
+	uint32_t twice = 2 * thread->heap.caches[tag].most;
 	if (route->refilled && twice <= READY_MAX && twice * class_table[route->class].size <= READY_BYTES_MAX)
 		allow_ready(thread, tag, twice);
 	route->refilled = 0;
@@ -120,17 +121,16 @@ static size_t ready_bytes_max(unsigned class)
 static void overflow_large(struct thread *thread, uint16_t tag)
 {
 	struct route *route = route_at(thread, tag);
+	struct cache *cache = &thread->heap.caches[tag];
 	size_t size = class_table[route->class].size;
-	uint32_t more = route->ready_max ? route->ready_max : 1;
+	uint32_t more = cache->most ? cache->most : 1, twice = cache->most + more;
 	route->churned += route->churned < CHURNED && route->refilled;
 	if (route->refilled && route->churned == CHURNED && route_limits.decay_ms &&
-	    (more + route->ready_max == 1 || (more + route->ready_max) * size <= ready_bytes_max(route->class)) &&
-	    budget_take_large(thread, more * size))
-		set_ready_max(thread, tag, more + route->ready_max);
+	    (twice == 1 || twice * size <= ready_bytes_max(route->class)) && budget_take_large(thread, more * size))
+		set_ready_max(thread, tag, twice);
 	route->refilled = 0;
-	struct cache *cache = &thread->heap.caches[tag];
-	uint32_t keep = route->ready_max < READY_LARGE_FEW ? route->ready_max : route->ready_max / 2;
-	if (cache_cached(cache) > route->ready_max)
+	uint32_t keep = cache->most < READY_LARGE_FEW ? cache->most : cache->most / 2;
+	if (cache->room < 0)
 		cache_shrink(&thread->heap, cache, keep);
 	thread_note_peak(thread);
 }
@@ -144,8 +144,8 @@ void ready_overflow(struct thread *thread, struct cache *cache)
 	}
 	more_room(thread, tag);
 	thread->stocked[route_at(thread, tag)->class] = tag;
-	uint32_t most = route_at(thread, tag)->ready_max, less = most - most / 2;
-	cache_shrink(&thread->heap, cache, most - (less < OVERFLOW_MAX ? less : OVERFLOW_MAX));
+	uint32_t less = cache->most - cache->most / 2;
+	cache_shrink(&thread->heap, cache, cache->most - (less < OVERFLOW_MAX ? less : OVERFLOW_MAX));
 }
 
 /* What others freed comes home in lots, and the cache is full. */
@@ -156,7 +156,7 @@ static bool more_room_at_home(struct heap *heap, uint16_t tag)
 	if (!route->refilled || is_large(route->class))
 		return false;
 	more_room(thread_of(heap), tag);
-	return (int64_t)(cache->frees - cache->allocs) <= cache->room;
+	return cache->room >= 0;
 }
 
 void ready_init(void)
@@ -181,15 +181,20 @@ void ready_settle(struct thread *thread)
 
 void ready_age(struct thread *thread)
 {
+	uint64_t allocs = 0, refills = thread->refills - thread->refills_seen;
 	for (uint32_t tag = 1; tag <= thread->heap.tags; tag++) {
 		const struct cache *cache = &thread->heap.caches[tag];
 		struct route *route = route_at(thread, tag);
+		allocs += cache->allocs;
 		if (is_large(route->class))
 			continue;
-		if (route->ready_max && (uint32_t)cache->allocs == route->seen)
+		if (cache->most && (uint32_t)cache->allocs == route->seen)
 			empty_cache(thread, (uint16_t)tag);
 		route->seen = (uint32_t)cache->allocs;
 	}
+	thread->thrashes = allocs - thread->allocs_seen < refills * THRASHING;
+	thread->allocs_seen = allocs;
+	thread->refills_seen = thread->refills;
 }
 
 /* Large classes: caches nobody has taken from since the last time give theirs back, and the heap its spare ones. */
@@ -197,7 +202,7 @@ static void sweep(struct thread *thread, bool all)
 {
 	for (uint32_t tag = 1; tag <= thread->heap.tags && thread->ready_large_max; tag++) {
 		struct route *route = route_at(thread, tag);
-		if (!is_large(route->class) || !route->ready_max)
+		if (!is_large(route->class) || !thread->heap.caches[tag].most)
 			continue;
 		uint32_t allocs = (uint32_t)thread->heap.caches[tag].allocs;
 		if (all || allocs == route->seen)

@@ -5,7 +5,7 @@
  *   once in a while ──► ready_age   a cache nobody takes from is emptied and starts anew
  *   by the clock ──► ready_decay    the same for large classes
  *
- * A route's `ready_max` is changed here only, and with it the thread's three sums of it (thread.h), which the budget reads;
+ * What a cache may hold (`most`) is changed here only, and with it the thread's three sums of it (thread.h), which the budget reads;
  * `churned`, `seen` and `refilled` are looked at here only. All of it belongs to the
  * calling thread, off the fast path.
  */
@@ -31,9 +31,10 @@ void ready_refilled(struct thread *thread, uint16_t tag, uint32_t count);
 void ready_overflow(struct thread *thread, struct cache *cache);
 
 /* The route is about to get a pool of its own, or to lose it: what its cache may hold is to count as such. */
-void ready_set_owned(struct thread *thread, const struct route *route, bool owned);
+void ready_set_owned(struct thread *thread, uint16_t tag, bool owned);
 
-/* Small classes: empties the caches nobody has taken from since the last call. */
+/* Small classes: empties the caches nobody has taken from since the last call. A thread that thrashes has refilled a cache
+ * at every few allocations since then: it has more hot routes than its budget has blocks for, and gets some more. */
 void ready_age(struct thread *thread);
 
 /* Large classes: the same, once a decay period has gone by; the heap's spare slabs go with it. Called at each refill, with

@@ -95,14 +95,19 @@ static uint16_t add(struct thread *thread, uint16_t site, unsigned class, uint64
 	return tag;
 }
 
+/* The last tags are kept for "other". */
+static bool is_full(const struct thread *thread)
+{
+	return thread->heap.tags + CLASSES + 1 >= HEAP_TAGS_MAX;
+}
+
 static uint16_t find_or_add(struct thread *thread, uintptr_t pc, unsigned class)
 {
 	uint64_t key = route_key(pc, class);
 	uint16_t tag = *probe(thread, key);
 	if (tag)
 		return tag;
-	/* The last tags are kept for "other". */
-	if (thread->heap.tags + CLASSES + 1 >= HEAP_TAGS_MAX && pc != PC_OTHER)
+	if (is_full(thread) && pc != PC_OTHER)
 		return find_or_add(thread, PC_OTHER, class);
 	uint16_t site = pc == PC_OTHER ? SITE_OTHER : site_of(pc);
 	tag = *probe(thread, key); /* a library that came back has brought its routes */
@@ -114,7 +119,7 @@ struct cache *route_cache(struct thread *thread, uintptr_t pc, unsigned class)
 	uint64_t key = route_key(pc, class);
 	uint16_t *entry = probe(thread, key), tag = *entry;
 	if (!tag)
-		return NULL;
+		return is_full(thread) && pc != PC_OTHER ? route_cache(thread, PC_OTHER, class) : NULL;
 	if (entry != index_home(&thread->front, pc, class))
 		bring_home(thread, key, entry);
 	return &thread->heap.caches[tag];
@@ -152,7 +157,7 @@ static void set_kind(struct thread *thread, uint16_t tag, enum route_kind kind)
 static void set_pool(struct thread *thread, uint16_t tag, uint16_t pool)
 {
 	struct route *route = route_at(thread, tag);
-	ready_set_owned(thread, route, pool != POOL_NONE);
+	ready_set_owned(thread, tag, pool != POOL_NONE);
 	route->pool = pool;
 }
 
@@ -174,7 +179,7 @@ static bool has_earned(const struct thread *thread, const struct route *route, u
 {
 	const struct class *class = &class_table[route->class];
 	const struct cache *cache = &thread->heap.caches[tag];
-	int64_t live = (int64_t)(cache->allocs - cache->frees);
+	int64_t live = cache_alive(cache);
 	if (class->capacity == 1) /* such a slab is nobody else's anyway */
 		return false;
 	return live > 0 && (uint64_t)live * class->size >= (uint64_t) class->granules << GRANULE_SHIFT;
@@ -283,13 +288,10 @@ bool route_resize(struct thread *thread, struct slab *slab, unsigned class, size
 	if (!after || !route_may_take(thread, after) || !pool_resize(&thread->heap, slab, class, after))
 		return false;
 	struct cache *from = &thread->heap.caches[before], *to = &thread->heap.caches[after];
-	from->frees++;
 	from->supplied--;
-	from->room++;
 	to->allocs++;
 	to->space += size;
 	to->supplied++;
-	to->room--;
 	route_at(thread, after)->reallocs++;
 	thread_note_peak(thread);
 	return true;
@@ -317,8 +319,7 @@ static bool refill(struct thread *thread, uint16_t tag, enum ledger_reason *why)
 	struct cache *cache = &thread->heap.caches[tag]; /* only now: heap_claim may have added tags and so moved it */
 	set_kind(thread, tag, kind);
 	cache->free = list;
-	cache->supplied += count;
-	cache->room -= count;
+	cache_supply(cache, count);
 	ready_refilled(thread, tag, count);
 	thread_note_peak(thread);
 	return count != 0;

@@ -26,7 +26,6 @@ struct route {
 	uint64_t retry_at;       /* thread's refill number before which ownership is not asked for again */
 	uint64_t capped_until;   /* refill number before which the site's cap is taken as reached */
 	uint32_t seen;           /* low half of the cache's allocs when ready.c last looked */
-	uint32_t ready_max;      /* blocks the cache may hold: ready.h */
 	uint16_t site;
 	uint16_t pool; /* index of its owned pool, or POOL_NONE */
 	uint8_t class;
@@ -53,7 +52,7 @@ static inline struct route *route_at(const struct thread *thread, uint32_t tag)
  * fallback for. */
 void *route_refill(struct thread *thread, uintptr_t pc, unsigned class, size_t size, enum ledger_reason *why);
 
-/* The cache of (pc, class) on this thread if there is one; any thread_self will do. */
+/* The cache that serves (pc, class) on this thread if there is one; any thread_self will do. */
 struct cache *route_cache(struct thread *thread, uintptr_t pc, unsigned class);
 
 /* The route of (pc, class) on this thread, made if need be; NULL: no memory. */

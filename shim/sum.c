@@ -2,7 +2,7 @@
  *
  * Where the numbers come from, per (thread, site, class), that is per route:
  *   allocations, bytes   the cache's allocs and space + reallocs in place
- *   frees                the cache's frees + what lies on slabs' remote lists and in parcels + reallocs in place
+ *   frees                cache_frees + what lies on slabs' remote lists and in parcels + reallocs in place
  * and for the fallback, per site, struct site_fallback. Sums by site, by class and by route are made from these same
  * items, side by side: they must agree, and every test checks that they do.
  */
@@ -54,15 +54,23 @@ static void count_frees(struct ledger_header *l, uint16_t site, unsigned class, 
 	add_free(&ledger_classes(l)[class].tally, objects, size);
 }
 
-/* A running thread may go on counting, so every counter is read once, and frees before allocs: then no block is freed
- * that was not allocated, and all sums are made of the same numbers. */
+enum { SNAPSHOT_TRIES = 10 };
+
+/* A running thread may go on counting, so every counter is read once, and all sums are made of the same numbers. How many
+ * blocks are alive follows from three that change together at a refill; so they are read until they hold still. */
 static struct cache snapshot(const volatile struct cache *cache)
 {
-	struct cache copy = {.frees = cache->frees};
-	atomic_thread_fence(memory_order_acquire);
-	copy.allocs = cache->allocs;
+	struct cache copy = {.key = 0};
+	int tries = 0;
+	do {
+		copy.supplied = cache->supplied;
+		copy.most = cache->most;
+		atomic_thread_fence(memory_order_acquire);
+		copy.room = cache->room;
+		atomic_thread_fence(memory_order_acquire);
+	} while ((copy.supplied != cache->supplied || copy.most != cache->most) && ++tries < SNAPSHOT_TRIES);
+	copy.allocs = cache->allocs; /* last: no block is freed that was not allocated */
 	copy.space = cache->space;
-	copy.supplied = cache->supplied;
 	copy.remote = cache->remote;
 	return copy;
 }
@@ -77,7 +85,7 @@ static void sum_route(struct ledger_header *l, const struct cache *live, const s
 	uint64_t space = cache->space - route->space[other] + route->realloc_space;
 	count_allocs(l, route->site, route->class, route_names[now], allocs, space);
 	count_allocs(l, route->site, route->class, route_names[other], route->allocs[other], route->space[other]);
-	count_frees(l, route->site, route->class, cache->frees + route->realloc_allocs);
+	count_frees(l, route->site, route->class, cache_frees(cache) + route->realloc_allocs);
 	record->realloc_objects += route->reallocs + route->realloc_allocs;
 	record->cross_thread_free_objects += cache->remote;
 }

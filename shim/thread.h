@@ -29,16 +29,18 @@ struct thread {
 	struct front front;
 	struct heap heap; /* begins with the caches: front and caches are what a sentinel has too (thread.c) */
 	uint64_t refills;
-	uint64_t misses;                   /* look-ups that found their key away from home, since the index last grew */
-	uint32_t ledger_thread;            /* its record in the ledger */
-	uint64_t ready_max;                /* bytes all caches may hold ready */
-	uint64_t ready_owned_max;          /* of those, the caches whose route owns a pool */
-	uint16_t stocked[CLASSES];         /* a tag of each class whose cache may have more than it needs; 0: none known */
-	uint64_t ready_large_max;          /* beside them, bytes the caches of large classes may hold ready */
-	uint64_t swept_ms;                 /* when those that nobody takes from were last looked for; 0: never */
-	uint64_t calls_heard;              /* of those to give back memory (pressure.c) */
-	int64_t live_noted;                /* live bytes last told to peak.h */
-	uint64_t base_objects, base_space; /* the heap's totals when this thread took it over */
+	uint64_t misses;                    /* look-ups that found their key away from home, since the index last grew */
+	uint32_t ledger_thread;             /* its record in the ledger */
+	uint64_t ready_max;                 /* bytes all caches may hold ready */
+	uint64_t ready_owned_max;           /* of those, the caches whose route owns a pool */
+	uint16_t stocked[CLASSES];          /* a tag of each class whose cache may have more than it needs; 0: none known */
+	uint64_t ready_large_max;           /* beside them, bytes the caches of large classes may hold ready */
+	uint64_t swept_ms;                  /* when those that nobody takes from were last looked for; 0: never */
+	uint64_t allocs_seen, refills_seen; /* when ready_age last looked */
+	bool thrashes;                      /* ready.h */
+	uint64_t calls_heard;               /* of those to give back memory (pressure.c) */
+	int64_t live_noted;                 /* live bytes last told to peak.h */
+	uint64_t base_objects, base_space;  /* the heap's totals when this thread took it over */
 	struct route *routes[HEAP_TAGS_MAX / ROUTES_CHUNK];
 };
 
@@ -95,12 +97,14 @@ static inline unsigned key_class(uint64_t key)
 	return key & 255;
 }
 
-/* The classes of one pc lie side by side, so they never collide with each other; pcs are spread by the golden ratio
- * (Knuth, TAOCP 3, 6.4). */
+#define INDEX_SPREAD (UINT64_C(2) << 44 | UINT64_C(0x9B97F4A7C15))
+
+/* A step of one class is a step of 2.6 bytes, so the classes of one pc lie side by side, in a place each, and share cache
+ * lines; pcs are spread by the low digits of the golden ratio (multiplicative hashing: Knuth, TAOCP 3, 6.4). */
 static inline uint16_t *index_home(const struct front *front, uintptr_t pc, unsigned class)
 {
-	uint64_t spread = pc * UINT64_C(0x9E3779B97F4A7C15) >> 44;
-	return (uint16_t *)((char *)front->index + ((spread + 2 * class) & front->mask));
+	uint64_t spread = route_key(pc, class) * INDEX_SPREAD >> 44;
+	return (uint16_t *)((char *)front->index + (spread & front->mask));
 }
 
 /* A block for `size` bytes of the class from the cache of (pc, class), if that is where it hashes to; NULL: route_refill

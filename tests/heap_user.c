@@ -67,8 +67,8 @@ static void grow_batch(struct cache *cache, size_t size)
 	uint32_t batch = 2u * (uint32_t)cache->batch + 1;
 	if (batch > BATCH_MOST || batch * size > BATCH_BYTES_MOST)
 		batch = cache->batch ? (uint32_t)cache->batch : 1;
-	cache->batch = (uint16_t)batch;
-	cache->room = 2 * (int64_t)batch - cache->supplied;
+	cache->batch = batch;
+	cache_set_most(cache, 2 * batch);
 }
 
 static uint32_t fetch(struct user *user, unsigned key, uint32_t want, void **list, enum range_refusal *why)
@@ -106,8 +106,7 @@ void *user_take(struct user *user, unsigned key, enum range_refusal *why)
 	uint32_t count = fetch(user, key, user->heap.caches[tag].batch, &list, why);
 	struct cache *cache = &user->heap.caches[tag]; /* a claim may have moved the caches */
 	cache->free = list;
-	cache->supplied += count;
-	cache->room -= count;
+	cache_supply(cache, count);
 	return count ? cache_take(cache, size) : NULL;
 }
 
@@ -131,7 +130,7 @@ void user_give(struct user *user, void *block)
 	}
 	struct cache *cache = &user->heap.caches[slab_tag(slab, block)];
 	if (cache_give(cache, block))
-		cache_shrink(&user->heap, cache, (uint64_t)(cache->room + cache->supplied) / 2);
+		cache_shrink(&user->heap, cache, cache->most / 2);
 }
 
 bool user_resize(struct user *user, void *block, unsigned key)
@@ -140,12 +139,9 @@ bool user_resize(struct user *user, void *block, unsigned key)
 	if (!after || !pool_resize(&user->heap, slab_of(block), user_class_of[key], after))
 		return false;
 	struct cache *from = &user->heap.caches[before], *to = &user->heap.caches[after];
-	from->frees++;
 	from->supplied--;
-	from->room++;
 	to->allocs++;
 	to->supplied++;
-	to->room--;
 	return true;
 }
 
@@ -168,7 +164,7 @@ static void empty(struct heap *heap, struct cache *cache)
 {
 	cache_shrink(heap, cache, 0);
 	cache->batch = 0;
-	cache->room = -cache->supplied;
+	cache_set_most(cache, 0);
 }
 
 void user_settle(struct user *user)
@@ -227,7 +223,7 @@ int64_t user_alive(unsigned key)
 	for (struct heap *heap = heap_first(); heap; heap = heap->next) {
 		uint16_t tag = user_of(heap)->tag_of[key];
 		if (tag)
-			alive += (int64_t)(heap->caches[tag].allocs - heap->caches[tag].frees);
+			alive += cache_alive(&heap->caches[tag]);
 	}
 	return alive;
 }

@@ -557,6 +557,12 @@ PASSED_ON = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signa
 
 
 class Signals(Case):
+    def setUp(self):
+        super().setUp()
+        for number in (signal.SIGINT, signal.SIGQUIT):  # a shell ignores them for what it runs in the background
+            before = signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+            self.addCleanup(signal.signal, number, before)
+
     def start(self, *numbers, **kw):
         program = [PYTHON, self.write("counts.py", COUNTS_SIGNALS), *map(str, map(int, numbers))]
         run = subprocess.Popen([SLUICE, "run", "-q", *program], stdin=subprocess.PIPE, stdout=subprocess.PIPE,

@@ -1,7 +1,7 @@
 /* The bound on memory, as a property of traces that try to break it.
  *
  *   owned slabs  <=  (1 + 1/8) x L_max + allowance + one granule at every
- * moment caches       <=  L_max / 8 + BUDGET_READY_SLACK + BUDGET_LARGE_THREAD + one batch a thread
+ * moment caches       <=  L_max / 8 + BUDGET_READY_SLACK + BUDGET_READY_TAG a route + BUDGET_LARGE_THREAD + one batch a thread
  * at every moment all slabs    <=  those of the same trace without ownership +
  * the first line + a batch a thread
  *
@@ -112,19 +112,19 @@ static void say(const char *what, uint64_t value, uint64_t bound, uint64_t most)
  * checked by the walker every so often. */
 static void check(void)
 {
-	uint64_t most = 0, owned = 0, n = outcome->checkpoints++, bytes = range_usage().active;
+	uint64_t most = 0, owned = 0, tags = 0, n = outcome->checkpoints++, bytes = range_usage().active;
 	for (unsigned i = 0; i < threads; i++)
 		most += (uint64_t)live_max[i];
 	for (const struct heap *heap = heap_first(); heap; heap = heap->next)
-		owned += heap->owned_bytes;
+		owned += heap->owned_bytes, tags += heap->tags;
 	if (n % WALK_EVERY == 0) {
 		struct walk seen = walk_pools();
 		if (seen.wrong && !outcome->wrong[0])
 			snprintf(outcome->wrong, sizeof(outcome->wrong), "checkpoint %lu: %s", n, seen.wrong);
 	}
 	uint64_t owned_bound = most + most / 8 + ALLOWANCE + GRANULE_BYTES;
-	uint64_t ready = cached_bytes(),
-			 ready_bound = most / 8 + threads * (BUDGET_READY_SLACK + BUDGET_LARGE_THREAD + BATCH_BYTES);
+	uint64_t ready = cached_bytes(), ready_bound = most / 8 + tags * BUDGET_READY_TAG +
+	                                               threads * (BUDGET_READY_SLACK + BUDGET_LARGE_THREAD + BATCH_BYTES);
 	if (owned > owned_bound)
 		say("owned slabs", owned, owned_bound, most);
 	if (ready > ready_bound)

@@ -84,22 +84,21 @@ Test(classes, slabs_hold_what_they_say)
 	}
 }
 
-/* slab_block_index multiplies by the inverse instead of dividing. A block begins at a multiple of 16; at those offsets
- * the two agree in every slab there can be (of large classes the very last byte of a block already rounds up). A single
- * block has the index 0, whatever the offset. */
-Test(classes, inverse_is_exact_for_every_block_of_a_slab)
+/* Each block of a slab has a place of its own among the slab's tags. */
+Test(classes, every_block_of_a_slab_has_a_tag_of_its_own)
 {
 	static struct slab record;
 	range.slabs = &record;
 	for (unsigned c = 0; c < CLASSES; c++) {
 		record.class = (uint8_t)c;
-		size_t bytes = (size_t)class_table[c].granules << GRANULE_SHIFT;
-		for (size_t offset = 0; offset < bytes; offset += 16) {
-			uint32_t index = slab_block_index(&record, range.base + offset);
-			uint32_t expected = class_is_single(c) ? 0 : (uint32_t)(offset / class_table[c].size);
-			if (index != expected)
-				cr_assert_eq(index, expected, "class %u, offset %zu", c, offset);
+		uint32_t size = class_table[c].size, before = 0;
+		for (uint32_t block = 0; block < class_table[c].capacity; block++) {
+			uint32_t index = slab_tag_index(&record, range.base + (size_t)block * size);
+			bool good = (block ? index > before : index == 0) && index < class_tags(c);
+			cr_assert(good, "class %u, block %u: tag %u after %u of %u", c, block, index, before, class_tags(c));
+			before = index;
 		}
+		cr_assert(class_is_single(c) || class_tags(c) < 2u * class_table[c].capacity + 2, "class %u", c);
 	}
 }
 

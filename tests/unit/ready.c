@@ -7,6 +7,7 @@
 #include "shim/budget.h"
 #include "shim/publish.h"
 #include "tests/acting.h"
+#include "tests/dice.h"
 #include "tests/sites.h"
 
 #include <criterion/criterion.h>
@@ -42,10 +43,50 @@ Test(ready, a_cache_holds_no_more_than_it_may)
 		take(1, 64, 300u * (unsigned)round);
 		for (unsigned i = 0; i < 300u * (unsigned)round; i++) {
 			release(blocks[i]);
-			cr_assert_leq(cache_cached(cache_of(1, 64)), route(1, 64)->ready_max);
+			cr_assert_geq(cache_of(1, 64)->room, 0);
 		}
 	}
-	cr_assert_leq(route(1, 64)->ready_max * 64, thread_self->ready_max);
+	cr_assert_leq(cache_of(1, 64)->most * 64, thread_self->ready_max);
+}
+
+enum { TURNS = 100000 };
+
+/* One of `sites` sites takes a block for each that any of them frees, a thousand alive. Returns the refills in TURNS turns. */
+static uint64_t refills_of(unsigned sites, struct dice *dice)
+{
+	enum { LIVE = 1000 };
+	uint64_t before = thread_if_any() ? thread_self->refills : 0;
+	for (unsigned turn = 0; turn < TURNS; turn++) {
+		unsigned site = dice_below(dice, sites);
+		if (blocks[turn % LIVE])
+			release(blocks[turn % LIVE]);
+		cr_assert_not_null(blocks[turn % LIVE] = allocate(16 + 16 * (site % 32), pc_of(site)));
+	}
+	return thread_self->refills - before;
+}
+
+Test(ready, a_thread_that_thrashes_gets_more)
+{
+	struct dice dice = dice_of(3);
+	uint64_t refills = 0;
+	for (int i = 0; i < 10; i++)
+		refills = refills_of(3000, &dice);
+	cr_assert_lt(refills, TURNS / 10, "%lu refills; it is 80,000 with the budget of other threads", refills);
+	uint64_t slack = BUDGET_READY_SLACK + (uint64_t)thread_self->heap.tags * BUDGET_READY_TAG;
+	cr_assert_leq(thread_self->ready_max, thread_self->heap.used_bytes / 8 + slack);
+	whole();
+}
+
+Test(ready, a_thread_of_few_sites_does_not_thrash)
+{
+	struct dice dice = dice_of(4);
+	for (int i = 0; i < 10; i++)
+		refills_of(20, &dice);
+	for (unsigned i = 0; i < 30; i++) /* many refills, but of many blocks */
+		take(i % 3, 64, 20000);
+	ready_age(thread_self);
+	cr_assert_not(thread_self->thrashes);
+	cr_assert_leq(thread_self->ready_max, thread_self->heap.used_bytes / 8 + BUDGET_READY_SLACK);
 }
 
 Test(ready, settling_empties_every_cache)

@@ -107,13 +107,12 @@ Test(remote, what_comes_home_is_ready_again)
 	fill(owner, SMALL, 400);
 	struct cache *cache = &owner->heap.caches[user_tag(owner, SMALL)];
 	uint64_t before = cache_cached(cache);
-	int64_t room = cache->room + cache->supplied; /* blocks the cache may hold */
 	for (unsigned i = 0; i < 400; i++)
 		user_give(other, at[i]);
 	heap_send(&other->heap);
 	heap_drain(&owner->heap);
 	cr_assert_gt(cache_cached(cache), before, "not by way of the slabs");
-	cr_assert_leq((int64_t)cache_cached(cache), room, "and no more than the cache may hold");
+	cr_assert_geq(cache->room, 0, "and no more than the cache may hold");
 	users_walk(0);
 }
 

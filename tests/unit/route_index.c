@@ -60,7 +60,7 @@ enum { FIRST = 256 /* entries, as in route.c */, SPARSEST = 64 };
 static bool share_a_home(uintptr_t pc, uintptr_t other, uint64_t entries)
 {
 	const struct front front = {thread_self->front.index, (entries - 1) * sizeof(uint16_t)};
-	return index_home(&front, pc, 0) == index_home(&front, other, 0);
+	return index_home(&front, pc, class_of(64)) == index_home(&front, other, class_of(64));
 }
 
 static uint64_t entries(void)

@@ -161,13 +161,13 @@ Test(walk, sees_slabs)
 {
 	BREAK(partly->class, CLASSES, "a slab has a class");
 	BREAK(partly->class, 60, "a slab is cut as its class says");
-	BREAK(partly->inverse, partly->inverse + 1, "a slab is cut as its class says");
+	BREAK(partly->tag_shift, partly->tag_shift + 1, "a slab is cut as its class says");
 	BREAK(longer->granules, 1, "a slab is cut as its class says");
 	BREAK(longer[1].granules, 2, "a slab's rest points back at it");
 	BREAK(longer[1].owner, (uintptr_t)&user->heap, "a slab's rest has no owner, so that frees look for its head");
 	BREAK(longer[1].state, SLAB_NONE, "a slab's rest points back at it");
 	BREAK(partly->owner, 0, "a slab has an owner");
-	BREAK(partly->inverse, 0, "a slab has tags or is its own");
+	BREAK(partly->tag_shift, SLAB_ONE_TAG, "a slab has tags or is its own");
 	BREAK(partly->tags, NULL, "a slab has tags or is its own");
 	BREAK(owned->tags, partly->tags, "a slab has tags or is its own");
 	BREAK(owned->tag, 0, "an owned slab carries its pool's tag");
@@ -221,9 +221,9 @@ Test(walk, sees_caches)
 	struct cache *cache = &user->heap.caches[user_tag(user, OWNED)];
 	cr_assert_eq(cache->free, cached);
 	BREAK(cache->free, *(void **)cached, "a cache's list is as long as its counters say");
-	BREAK(cache->frees, cache->frees + 1, "a cache's list is as long as its counters say");
-	BREAK(cache->allocs, cache->allocs + 1, "a cache's list is as long as its counters say");
-	BREAK(cache->supplied, cache->supplied - 1, "a cache's list is as long as its counters say");
+	BREAK(cache->room, cache->room + 1, "a cache's list is as long as its counters say");
+	BREAK(cache->most, cache->most + 1, "a cache's list is as long as its counters say");
+	BREAK(cache->supplied, cache->supplied - 1, "what the slabs gave out went to the caches");
 	BREAK(*(void **)cached, cached, "a cache's list is as long as its counters say");
 	BREAK(*(void **)cached, &cache, "a cached block lies in the range");
 	BREAK(*(void **)cached, slab_start(full), "a cached block belongs to the cache's tag");
@@ -268,6 +268,6 @@ Test(walk, counts_what_it_sees)
 	struct walk seen = walk_pools();
 	cr_expect_eq(seen.bytes, range_usage().active);
 	cr_expect_eq(seen.owned_bytes, user->heap.owned_bytes);
-	cr_expect_eq(seen.used - seen.cached,
-	             (uint64_t)(user_alive(SHARED) + user_alive(OTHER) - 33 + user_alive(OWNED) + user_alive(LONG) + user_alive(SINGLE)));
+	cr_expect_eq(seen.used - seen.cached, (uint64_t)(user_alive(SHARED) + user_alive(OTHER) - 33 + user_alive(OWNED) +
+	                                                 user_alive(LONG) + user_alive(SINGLE)));
 }
