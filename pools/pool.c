@@ -287,38 +287,13 @@ static uint32_t take_free(struct slab *slab, uint32_t want, uint32_t most, void 
 	return want;
 }
 
-static void slab_share(struct heap *heap, struct pool *pool, struct slab *slab)
-{
-	pool_detach(heap, pool, slab);
-	pool_attach(heap, &heap->shared[slab->class], slab);
-}
-
-/* Nobody has taken from the owned pool for a while: its free blocks may serve others. */
-static bool is_idle(const struct pool *pool)
-{
-	return pool->idle && !pool->taken;
-}
-
-/* Makes the slab one whose blocks may change their tags, if that is not against its owner's interest. */
-static bool make_passable(struct slab *slab)
-{
-	if (slab_is_owned(slab)) {
-		struct heap *heap = slab_heap(slab);
-		struct pool *pool = pool_at(heap, slab->pool);
-		if (!is_idle(pool))
-			return false;
-		slab_share(heap, pool, slab);
-	}
-	return class_is_single(slab->class) || slab_has_tags(slab) || tags_make(slab);
-}
-
 uint32_t cache_pass(struct cache *from, uint16_t tag, uint32_t want, void **list)
 {
 	void **cut = &from->free;
 	uint32_t count = 0;
 	for (; count < want && *cut; count++, cut = *cut) {
 		struct slab *slab = slab_of(*cut);
-		if (!make_passable(slab))
+		if (slab_is_owned(slab) || !(class_is_single(slab->class) || slab_has_tags(slab) || tags_make(slab)))
 			break;
 		uint32_t index = slab_has_tags(slab) ? slab_tag_index(slab, *cut) : 0;
 		__atomic_store_n(&slab->tags[index], tag, __ATOMIC_RELAXED); /* slab_whose may look */
@@ -528,14 +503,17 @@ struct pool *pool_open(struct heap *heap, uint16_t tag, unsigned class)
 	return pool;
 }
 
+static void slab_share(struct heap *heap, struct pool *pool, struct slab *slab)
+{
+	pool_detach(heap, pool, slab);
+	pool_attach(heap, &heap->shared[slab->class], slab);
+}
+
 bool pool_reclaim(struct heap *heap, unsigned class)
 {
-	const struct pool *shared = &heap->shared[class];
-	if (shared->partly != SLAB_NIL && range.slabs[shared->partly].budgeted) /* it has been, and has free blocks again */
-		return true;
 	for (uint32_t i = 0; i < heap->owned_slots; i++) {
 		struct pool *pool = pool_at(heap, (uint16_t)(CLASSES + i));
-		if (pool->open && pool->class == class && is_idle(pool) && pool->partly != SLAB_NIL) {
+		if (pool->open && pool->class == class && pool->idle && !pool->taken && pool->partly != SLAB_NIL) {
 			slab_share(heap, pool, &range.slabs[pool->partly_last]);
 			return true;
 		}

@@ -39,8 +39,7 @@ uint32_t slab_first_block(const struct slab *slab);
 uint32_t cache_pass(struct cache *from, uint16_t tag, uint32_t want, void **list);
 
 /* Moves a slab with free blocks from an owned pool of the class to the shared one, if there is such a pool that nobody has
- * taken from for a while. To be asked before a pool grows: what one site has left is room for another. true: the shared pool
- * has such a slab, this one or one of before. */
+ * taken from for a while. To be asked before the shared pool grows: what one site has left is room for another. */
 bool pool_reclaim(struct heap *heap, unsigned class);
 
 /* Turns an owned pool's slabs into shared ones and closes it. In the heap's books they stay owned, so that what a site

@@ -18,7 +18,6 @@ enum {
 	OVERFLOW_MAX = 64, /* a batch: what goes back is still in the processor's first cache */
 	READY_MAX = 1024,  /* what goes back and forth may be longer: a program's own batches */
 	READY_BYTES_MAX = 64 << 10,
-	READY_FIRST_BYTES = 4 << 10,      /* of a site that only frees, for the others */
 	LARGE = 4 << 10,                  /* classes above it have allowances of their own */
 	READY_SINGLE_BYTES_MAX = 4 << 20, /* of a single-block class, but always one block */
 	READY_LARGE_FEW = 4,              /* a list as short only gives back what is over */
@@ -102,24 +101,12 @@ void ready_refilled(struct thread *thread, uint16_t tag, uint32_t count)
 	route_at(thread, tag)->refilled = 1;
 }
 
-/* Has another site of the class found nothing ready and gone to the pools, and not freed as much since? Then it could use
- * what this one frees. Not in a thread that thrashes: there the budget is for those that take. */
-static bool others_want(const struct thread *thread, uint16_t tag)
-{
-	uint16_t other = thread->stocked[route_at(thread, tag)->class];
-	return !thread->thrashes && other && other != tag && route_at(thread, other)->refilled;
-}
-
-/* The cache of `tag` is full. If it was refilled since the last time, or if another site would have taken of it, it may
- * hold twice as much, within the budget. */
+/* The cache of `tag` is full. If it was refilled since the last time, it may hold twice as much, within the budget. */
 static void more_room(struct thread *thread, uint16_t tag)
 {
 	struct route *route = route_at(thread, tag);
-	uint32_t twice = 2 * thread->heap.caches[tag].most, size = class_table[route->class].size;
-	bool wanted = others_want(thread, tag);
-	if (wanted && !twice)
-		twice = READY_FIRST_BYTES / size;
-	if ((route->refilled || wanted) && twice <= READY_MAX && twice * size <= READY_BYTES_MAX)
+	uint32_t twice = 2 * thread->heap.caches[tag].most;
+	if (route->refilled && twice <= READY_MAX && twice * class_table[route->class].size <= READY_BYTES_MAX)
 		allow_ready(thread, tag, twice);
 	route->refilled = 0;
 }

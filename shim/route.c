@@ -203,17 +203,12 @@ static bool grow_owned(struct thread *thread, struct pool *pool)
 	return newest;
 }
 
-static bool may_ask(const struct thread *thread, const struct route *route)
-{
-	return route_limits.own && thread->refills >= route->retry_at;
-}
-
-/* From what the route's own pool has, which it gets here if it has earned one. */
 static uint32_t take_owned(struct thread *thread, uint16_t tag, uint32_t want, uint32_t most, void **list)
 {
 	struct route *route = route_at(thread, tag);
+	bool may_ask = thread->refills >= route->retry_at;
 	if (route->pool == POOL_NONE) {
-		if (!may_ask(thread, route) || thread->heap.owned_pools >= route_limits.owned_max ||
+		if (!route_limits.own || !may_ask || thread->heap.owned_pools >= route_limits.owned_max ||
 		    !has_earned(thread, route, tag))
 			return 0;
 		struct pool *opened = pool_open(&thread->heap, tag, route->class);
@@ -221,20 +216,14 @@ static uint32_t take_owned(struct thread *thread, uint16_t tag, uint32_t want, u
 			return 0;
 		set_pool(thread, tag, opened->index);
 	}
-	return pool_take(&thread->heap, pool_at(&thread->heap, route->pool), tag, want, most, list);
-}
-
-/* From a further slab of the route's own pool. */
-static uint32_t take_grown(struct thread *thread, uint16_t tag, uint32_t want, uint32_t most, void **list)
-{
-	struct route *route = route_at(thread, tag);
-	if (route->pool == POOL_NONE || !may_ask(thread, route))
-		return 0;
 	struct pool *pool = pool_at(&thread->heap, route->pool);
-	if (grow_owned(thread, pool))
-		return pool_take(&thread->heap, pool, tag, want, most, list);
-	route->retry_at = thread->refills + RETRY_REFILLS;
-	return 0;
+	uint32_t count = pool_take(&thread->heap, pool, tag, want, most, list);
+	if (!count && may_ask) {
+		if (grow_owned(thread, pool))
+			return pool_take(&thread->heap, pool, tag, want, most, list);
+		route->retry_at = thread->refills + RETRY_REFILLS;
+	}
+	return count;
 }
 
 /* The tag on `heap` for blocks that had `tag` on `from`: same site, same class. */
@@ -325,10 +314,6 @@ static bool refill(struct thread *thread, uint16_t tag, enum ledger_reason *why)
 		kind = KIND_SHARED;
 		count = take_passed(thread, tag, want, &list);
 	}
-	if (!count && pool_reclaim(&thread->heap, route_at(thread, tag)->class))
-		count = pool_take(&thread->heap, &thread->heap.shared[route_at(thread, tag)->class], tag, want, most, &list);
-	if (!count && (count = take_grown(thread, tag, want, most, &list)))
-		kind = KIND_OWNED;
 	if (!count)
 		count = take_shared(thread, tag, want, most, &list, why);
 	struct cache *cache = &thread->heap.caches[tag]; /* only now: heap_claim may have added tags and so moved it */
