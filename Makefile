@@ -15,9 +15,10 @@ ifeq ($(origin CXX),default)
 CXX := $(if $(findstring clang,$(CC)),clang++,g++)
 endif
 
-POOLS     := $(patsubst %,pools/%.c,classes heap lock meta os pool range remote runs walk)
-SHIM      := $(patsubst %,shim/%.c,allocate budget conf early fallback inert interpose_cxx interpose_cxx_bound \
-             interpose_exit interpose_jemalloc interpose_limits interpose_malloc interpose_stats module process \
+POOLS     := $(patsubst %,pools/%.c,classes heap lock meta node os pool range remote runs walk)
+SHIM      := $(patsubst %,shim/%.c,allocate budget conf early fallback fallback_math fallback_start inert interpose_cxx \
+             interpose_cxx_bound interpose_exit interpose_jemalloc interpose_limits interpose_malloc interpose_stats module \
+             pressure process \
              publish publish_threads ready report route site sum symbols thread)
 ANALYTICS := $(patsubst %,analytics/%.c,cmd_doctor cmd_help cmd_report cmd_run command elf_inspect flags forecast \
              human_units json_out main memory message names nearest optionset program_find render report_load \
@@ -36,9 +37,10 @@ WARN    := -Wall -Wextra -Wmissing-prototypes -Wundef -Wshadow $(WERROR)
 MODE_release := -O2 -DNDEBUG
 MODE_debug   := -O0 -fno-omit-frame-pointer
 MODE_audit   := -O2 -DSLUICE_AUDIT
+MODE_bare    := -O2 -DNDEBUG -DSLUICE_BARE
 MODE_asan    := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 MODE_tsan    := -O1 -fno-omit-frame-pointer -fsanitize=thread $(if $(findstring clang,$(CC)),,-Wno-tsan)
-MODE    := $(or $(MODE_$(V)),$(error V=$(V): no such variant; one of release debug audit asan tsan))
+MODE    := $(or $(MODE_$(V)),$(error V=$(V): no such variant; one of release debug audit bare asan tsan))
 # _GNU_SOURCE is empty, as a file that defines it again would have it.
 CPPFLAGS_ALL := -I. -D_GNU_SOURCE= -DSLUICE_VERSION='"$(VERSION)"' $(CPPFLAGS)
 CFLAGS_ALL   := -std=c11 $(MODE) -g -pthread -fPIC -fvisibility=hidden -fno-semantic-interposition \
@@ -49,7 +51,7 @@ CFLAGS_SHIM := $(addprefix -fno-builtin-,malloc calloc realloc free) -fno-tree-s
 $(O)/obj/shim/%.o: CFLAGS_DIR := $(CFLAGS_SHIM)
 # Bound at load (`now`): a lazy binding could enter the linker, and so malloc, from inside malloc. Never unloaded.
 LDFLAGS_SO := -shared -Wl,-soname,libsluice.so -Wl,--version-script=shim/sluice.map -Wl,-z,defs -Wl,-z,now \
-              -Wl,-z,relro -Wl,-z,nodelete -Wl,--as-needed -static-libgcc
+              -Wl,-z,relro -Wl,-z,nodelete -Wl,-T,shim/apart.ld -Wl,--as-needed -static-libgcc
 COMMAND_PKGS := libdw libelf jansson
 pkg = $(shell pkg-config $(1) $(2) 2>/dev/null)
 
@@ -93,8 +95,8 @@ $(O)/jemalloc.o: scripts/build-jemalloc
 -include $(VICTIM_BIN:=.d)
 
 # --- the product ----------------------------------------------------------------------------------------------------
-$(O)/libsluice.so: $(LIB_OBJ) shim/sluice.map
-	$(call run,LINK)$(CC) $(CFLAGS_ALL) $(LDFLAGS_SO) $(LDFLAGS) -o $@ $(LIB_OBJ) -lm
+$(O)/libsluice.so: $(LIB_OBJ) shim/sluice.map shim/apart.ld
+	$(call run,LINK)$(CC) $(CFLAGS_ALL) $(LDFLAGS_SO) $(LDFLAGS) -o $@ $(LIB_OBJ)
 $(call obj,$(ANALYTICS)): CFLAGS_DIR := $(call pkg,--cflags,$(COMMAND_PKGS))
 $(O)/sluice: $(call obj,$(ANALYTICS))
 	$(call run,LINK)$(CC) $(CFLAGS_ALL) -Wl,--as-needed $(LDFLAGS) -o $@ $^ $(call pkg,--libs,$(COMMAND_PKGS))

@@ -134,6 +134,7 @@ struct ledger_memory {
 	uint64_t peak_active;    /* highest `active` of the slabs */
 	uint64_t peak_resident;  /* highest RSS (ru_maxrss) */
 	uint64_t purged;         /* bytes given back to the OS so far */
+	uint64_t pressure_trims; /* times that memory was found short, and all given back that could be */
 };
 
 struct ledger_quality {

@@ -223,6 +223,7 @@ static void render_memory(struct json_out *out, const struct ledger_memory *m)
 	count(out, "mapped", m->mapped);
 	count(out, "retained", m->retained);
 	count(out, "purged", m->purged);
+	count(out, "pressure_trims", m->pressure_trims);
 	count(out, "peak_allocated", m->peak_allocated);
 	count(out, "peak_slack", m->peak_slack);
 	count(out, "peak_active", m->peak_active);

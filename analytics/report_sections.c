@@ -167,6 +167,7 @@ static void read_memory(struct reader *in, const json_t *memory, struct ledger_m
 		{"mapped", offsetof(struct ledger_memory, mapped)},
 		{"retained", offsetof(struct ledger_memory, retained)},
 		{"purged", offsetof(struct ledger_memory, purged)},
+		{"pressure_trims", offsetof(struct ledger_memory, pressure_trims)},
 		{"peak_allocated", offsetof(struct ledger_memory, peak_allocated)},
 		{"peak_slack", offsetof(struct ledger_memory, peak_slack)},
 		{"peak_active", offsetof(struct ledger_memory, peak_active)},

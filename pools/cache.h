@@ -32,6 +32,16 @@ struct cache {
 
 _Static_assert(sizeof(struct cache) == 64, "one cache line a tag");
 
+static inline void cache_count(struct cache *cache, size_t size)
+{
+#ifdef SLUICE_BARE /* the variant that tells what counting costs */
+	(void)cache, (void)size;
+#else
+	cache->allocs++;
+	cache->space += size;
+#endif
+}
+
 /* A block for `size` bytes; NULL when none is ready. */
 static inline void *cache_take(struct cache *cache, size_t size)
 {
@@ -41,8 +51,7 @@ static inline void *cache_take(struct cache *cache, size_t size)
 	void *next = *(void **)block;
 	cache->free = next;
 	__builtin_prefetch(next); /* its link is what the next call waits for */
-	cache->allocs++;
-	cache->space += size;
+	cache_count(cache, size);
 	cache->room++;
 	return block;
 }

@@ -5,9 +5,14 @@
  */
 #include "classes.h"
 
-struct class class_table[CLASSES];
-uint8_t class_index[(CLASS_TABLE_MAX >> CLASS_STEP_SHIFT) + 1];
-uint8_t class_index_large[(CLASS_SIZE_MAX >> CLASS_LARGE_STEP_SHIFT) + 1];
+#include "apart.h"
+
+#include <string.h>
+
+/* Written once. */
+ONCE struct class class_table[CLASSES];
+ONCE uint8_t class_index[(CLASS_TABLE_MAX >> CLASS_STEP_SHIFT) + 1];
+ONCE uint8_t class_index_large[(CLASS_SIZE_MAX >> CLASS_LARGE_STEP_SHIFT) + 1];
 
 enum { ONE_GRANULE_SIZE_MAX = 1024, SLAB_BLOCKS_MIN = 8, TAIL_FRACTION = 32 };
 
@@ -25,9 +30,10 @@ static unsigned slab_granules(uint32_t size)
 		return 1;
 	if (size > CLASS_SHARED_MAX)
 		return (size + GRANULE_BYTES - 1) >> GRANULE_SHIFT;
-	for (unsigned n = 1; n < CLASS_SHARED_GRANULES_MAX; n++) {
+	for (unsigned n = (SLAB_BLOCKS_MIN * size + GRANULE_BYTES - 1) >> GRANULE_SHIFT; n < CLASS_SHARED_GRANULES_MAX;
+	     n++) {
 		uint32_t bytes = n << GRANULE_SHIFT;
-		if (bytes / size >= SLAB_BLOCKS_MIN && bytes % size <= bytes / TAIL_FRACTION)
+		if (bytes % size <= bytes / TAIL_FRACTION)
 			return n;
 	}
 	return CLASS_SHARED_GRANULES_MAX;
@@ -39,13 +45,15 @@ static uint8_t tag_shift_of(uint32_t size)
 	return (uint8_t)(31 - __builtin_clz(size));
 }
 
+/* Class by class, not step by step: every process pays for this. */
 static void fill_index(uint8_t *index, size_t max, unsigned shift)
 {
-	unsigned c = 0;
-	for (size_t step = 0; step <= max >> shift; step++) {
-		while (class_table[c].size < step << shift)
-			c++;
-		index[step] = (uint8_t)c;
+	size_t step = 0, steps = (max >> shift) + 1;
+	for (unsigned c = 0; step < steps; c++) {
+		size_t end = (class_table[c].size >> shift) + 1; /* the first step that is larger */
+		if (end > step)
+			memset(index + step, (int)c, end - step);
+		step = end;
 	}
 }
 

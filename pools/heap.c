@@ -3,11 +3,12 @@
 
 #include "lock.h"
 #include "meta.h"
+#include "node.h"
 #include "pool.h"
 
 #include <string.h>
 
-enum { HEAP_IDLE_AGES = 2, CLAIM_TRIES = 4, TAGS_FIRST = 32 };
+enum { HEAP_IDLE_AGES = 2, CLAIM_TRIES = 4, LOOKS = 32 /* at heaps of other nodes */, TAGS_FIRST = 32 };
 
 static struct heap *_Atomic all_heaps;
 static struct lock lock; /* the abandoned list */
@@ -57,14 +58,25 @@ void heap_return(struct heap *heap)
 	} while ((atomic_load(&heap->pending) || atomic_load(&heap->inbox)) && heap_borrow(heap));
 }
 
+/* The link to the heap that the caller had best adopt: the newest left on its node, as far as it looks, else the newest. */
+static struct heap **nearest_locked(void)
+{
+	unsigned here = node_here();
+	struct heap **link = &abandoned;
+	for (int i = 0; *link && i < LOOKS; i++, link = &(*link)->abandoned_next)
+		if ((*link)->node == here)
+			return link;
+	return &abandoned;
+}
+
 struct heap *heap_adopt(void)
 {
 	if (atomic_load_explicit(&abandoned_count, memory_order_relaxed) == 0)
 		return NULL;
 	lock_take(&lock);
-	struct heap *heap = abandoned;
+	struct heap **link = nearest_locked(), *heap = *link;
 	if (heap) {
-		abandoned = heap->abandoned_next;
+		*link = heap->abandoned_next;
 		atomic_fetch_sub_explicit(&abandoned_count, 1, memory_order_relaxed);
 	}
 	lock_drop(&lock);
@@ -73,17 +85,21 @@ struct heap *heap_adopt(void)
 	return heap;
 }
 
+void heap_shed(struct heap *heap)
+{
+	for (uint32_t i = 0; i < CLASSES + heap->owned_slots; i++)
+		if (pool_at(heap, (uint16_t)i)->open)
+			pool_shed(heap, pool_at(heap, (uint16_t)i));
+}
+
 void heap_abandon(struct heap *heap)
 {
 	heap_send(heap);
 	atomic_store(&heap->state, HEAP_BORROWED); /* nobody's thread from here on: no empty slab stays */
 	heap_drain(heap);
-	for (unsigned c = 0; c < CLASSES; c++)
-		pool_shed(heap, &heap->shared[c]);
-	for (uint32_t i = 0; i < heap->owned_slots; i++)
-		if (pool_at(heap, (uint16_t)(CLASSES + i))->open)
-			pool_shed(heap, pool_at(heap, (uint16_t)(CLASSES + i)));
+	heap_shed(heap);
 	heap_return(heap);
+	heap->node = node_here();
 	lock_take(&lock);
 	heap->abandoned_next = abandoned;
 	abandoned = heap;
@@ -212,19 +228,34 @@ static bool claim_from(struct heap *heap, struct heap *from, unsigned class,
 	return true;
 }
 
+/* From heaps that were left on the node, or on any other. */
+static bool claim_locked(struct heap *heap, unsigned class, unsigned node, bool other,
+                         uint16_t (*translate)(struct heap *, struct heap *, uint16_t))
+{
+	struct heap *from = abandoned;
+	for (int looks = LOOKS, tries = CLAIM_TRIES; from && looks && tries; looks--, from = from->abandoned_next) {
+		if ((from->node == node) == other)
+			continue;
+		tries--;
+		if (heap_borrow(from)) {
+			bool claimed = claim_from(heap, from, class, translate);
+			heap_return(from);
+			if (claimed)
+				return true;
+		}
+	}
+	return false;
+}
+
 bool heap_claim(struct heap *heap, unsigned class, uint16_t (*translate)(struct heap *, struct heap *, uint16_t))
 {
 	/* A slab of a single block is full, or it went when it became empty. */
 	if (class_is_single(class) || atomic_load_explicit(&abandoned_count, memory_order_relaxed) == 0)
 		return false;
-	bool claimed = false;
+	unsigned here = node_here();
 	lock_take(&lock); /* keeps the list, and so the heaps on it abandoned or borrowed */
-	struct heap *from = abandoned;
-	for (int i = 0; from && i < CLAIM_TRIES && !claimed; i++, from = from->abandoned_next)
-		if (heap_borrow(from)) {
-			claimed = claim_from(heap, from, class, translate);
-			heap_return(from);
-		}
+	bool claimed =
+		claim_locked(heap, class, here, false, translate) || claim_locked(heap, class, here, true, translate);
 	lock_drop(&lock);
 	return claimed;
 }

@@ -49,6 +49,7 @@ struct heap {
 	uint32_t id;
 	uint32_t owned_pools; /* open ones */
 	uint32_t owned_slots; /* open ones and reusable ones */
+	uint32_t node;        /* of memory, where its last thread was when it left */
 	struct heap *next;    /* all heaps, newest first */
 	struct heap *abandoned_next;
 	uint64_t used_bytes;       /* used blocks of all slabs: alive and cached */
@@ -72,7 +73,7 @@ struct heap {
  * no memory; it is not listed then. */
 bool heap_init(struct heap *heap);
 
-/* An abandoned heap, now LIVE and the caller's, or NULL. */
+/* An abandoned heap, now LIVE and the caller's, or NULL. Rather one that was left on the caller's memory node. */
 struct heap *heap_adopt(void);
 
 /* The calling thread is done with it. All caches must have been emptied (cache_empty). */
@@ -103,6 +104,9 @@ extern bool (*cache_over)(struct heap *heap, uint16_t tag);
  * have been idle for some ages and are less than half used become shared; `lost(heap, tag)` is told. */
 void heap_age(struct heap *heap, void (*lost)(struct heap *, uint16_t tag));
 
+/* Gives back every empty slab, now. */
+void heap_shed(struct heap *heap);
+
 /* Frees `block` of another heap's slab at once: one compare-and-swap on the slab. */
 void heap_free_remote(struct slab *slab, void *block);
 
@@ -120,7 +124,7 @@ void heap_tend_all(const struct heap *mine);
 uint16_t slab_whose(const struct slab *slab, const void *block, struct heap **heap);
 
 /* Moves a partly free shared slab of the class from an abandoned heap to `heap`. `translate` gives a tag of `heap` for a
- * tag of `from`. false: there is none. */
+ * tag of `from`. Rather from one that was left on the caller's memory node. false: there is none. */
 bool heap_claim(struct heap *heap, unsigned class,
                 uint16_t (*translate)(struct heap *heap, struct heap *from, uint16_t));
 

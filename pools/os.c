@@ -1,4 +1,4 @@
-/* os.c: mmap, munmap, madvise, process_vm_readv, the coarse clock and RLIMIT_AS, behind os.h.
+/* os.c: mmap, munmap, madvise, mbind, process_vm_readv, small files, the coarse clock and RLIMIT_AS, behind os.h.
  *
  * A reservation is PROT_NONE and is made accessible by mapping over it in steps. Reserving it readable at once would
  * save those calls, but then mlockall() would fault in the whole range and strict overcommit would refuse it. The
@@ -8,6 +8,10 @@
 #include "os.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/mempolicy.h>
+#include <pthread.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -25,15 +29,8 @@ static void *map_at(void *at, size_t bytes, int prot, int extra_flags)
 
 void *os_reserve(size_t bytes, size_t align)
 {
-	char *p = map_at(NULL, bytes + align, PROT_NONE, 0);
-	if (!p)
-		return NULL;
-	size_t lead = -(uintptr_t)p & (align - 1);
-	if (lead)
-		os_unmap(p, lead);
-	if (align - lead)
-		os_unmap(p + lead + bytes, align - lead);
-	return p + lead;
+	char *p = map_at(NULL, align > OS_PAGE ? bytes + align : bytes, PROT_NONE, 0);
+	return p ? p + (-(uintptr_t)p & (align - 1)) : NULL;
 }
 
 bool os_commit(void *start, size_t bytes)
@@ -69,6 +66,54 @@ bool os_peek(void *to, const void *from, size_t bytes)
 	ssize_t copied = process_vm_readv((pid_t)syscall(SYS_gettid), &here, 1, &there, 1, 0);
 	errno = saved;
 	return copied == (ssize_t)bytes;
+}
+
+enum { NODE_IDS = 1024, MASK_BITS = 8 * sizeof(unsigned long) };
+
+/* The kernel takes one bit less than it is told of. */
+void os_prefer_node(void *start, size_t bytes, unsigned node)
+{
+	unsigned long mask[NODE_IDS / MASK_BITS] = {0};
+	int saved = errno;
+	if (node < NODE_IDS) {
+		mask[node / MASK_BITS] = 1ul << node % MASK_BITS;
+		syscall(SYS_mbind, start, bytes, MPOL_PREFERRED, mask, (unsigned long)NODE_IDS + 1, 0);
+	}
+	errno = saved;
+}
+
+unsigned os_thread_node(void)
+{
+	unsigned cpu, node;
+	int saved = errno;
+	bool known = getcpu(&cpu, &node) == 0;
+	errno = saved;
+	return known ? node : 0;
+}
+
+bool os_nodes_chosen(void)
+{
+	int mode = MPOL_DEFAULT, saved = errno;
+	bool known = syscall(SYS_get_mempolicy, &mode, NULL, 0ul, NULL, 0ul) == 0;
+	errno = saved;
+	return known && mode != MPOL_DEFAULT;
+}
+
+/* O_NONBLOCK: where /proc is not the kernel's, it may be a pipe. */
+size_t os_read(const char *path, char *text, size_t bytes)
+{
+	size_t length = 0;
+	int cancelled_before, saved = errno;
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelled_before);
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	for (ssize_t n = fd < 0 ? 0 : 1; n > 0 && length<bytes - 1; length += n> 0 ? (size_t)n : 0)
+		n = read(fd, text + length, bytes - 1 - length);
+	if (fd >= 0)
+		close(fd);
+	pthread_setcancelstate(cancelled_before, NULL);
+	errno = saved;
+	text[length] = 0;
+	return length;
 }
 
 uint64_t os_now_ms(void)

@@ -1,4 +1,4 @@
-/* os.h: the one door to the kernel's memory calls.
+/* os.h: the one door to the kernel's memory calls, and to what it writes about memory.
  *
  * Every mapping of sluice is made, purged or made accessible here and nowhere else. Nothing is ever unmapped at exit.
  * No function touches errno, so that the callers need not save it.
@@ -12,7 +12,8 @@
 
 enum { OS_PAGE = 4096 }; /* the smallest page; larger kernel pages only round our calls up */
 
-/* Reserves `bytes` of address space that nobody may touch yet, aligned to `align` (a power of two), or NULL. */
+/* Reserves `bytes` of address space that nobody may touch yet, aligned to `align` (a power of two), or NULL. For more than a
+ * page's alignment `align` bytes beside it stay reserved too: addresses are cheaper than two calls to give them back. */
 void *os_reserve(size_t bytes, size_t align);
 
 /* Makes part of a reservation readable and writable; zero-filled. false: the kernel refused. */
@@ -30,6 +31,20 @@ bool os_purge(void *start, size_t bytes);
 /* Copies what may be unmapped at this moment, or is not readable: then false, and `to` holds anything; so too where the
  * kernel or a container refuses the call. About half a microsecond. Not after a seccomp filter: it may kill. */
 bool os_peek(void *to, const void *from, size_t bytes);
+
+/* Asks that a mapping's pages, where it has none yet, come from the memory node of that number as long as it has some. A
+ * kernel that refuses gives them as it likes. Not after a seccomp filter. */
+void os_prefer_node(void *start, size_t bytes, unsigned node);
+
+/* The memory node of the processor the calling thread runs on, as the kernel numbers them. */
+unsigned os_thread_node(void);
+
+/* Has the program, or who started it (numactl), chosen nodes for its memory? Not after a seccomp filter. */
+bool os_nodes_chosen(void);
+
+/* Reads a small file of the kernel's (/proc, /sys) as text, which is cut to `bytes` - 1 and ended with a NUL. Returns its
+ * length; 0: none there, or empty. Never waits, leaves no descriptor open, and is no cancellation point. */
+size_t os_read(const char *path, char *text, size_t bytes);
 
 /* Milliseconds on a coarse monotonic clock: a few nanoseconds a call, no system call. */
 uint64_t os_now_ms(void);

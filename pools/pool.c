@@ -528,11 +528,13 @@ struct pool *pool_open(struct heap *heap, uint16_t tag, unsigned class)
 	return pool;
 }
 
+bool pool_has_reclaimed(const struct pool *shared)
+{
+	return shared->partly != SLAB_NIL && range.slabs[shared->partly].budgeted;
+}
+
 bool pool_reclaim(struct heap *heap, unsigned class)
 {
-	const struct pool *shared = &heap->shared[class];
-	if (shared->partly != SLAB_NIL && range.slabs[shared->partly].budgeted) /* it has been, and has free blocks again */
-		return true;
 	for (uint32_t i = 0; i < heap->owned_slots; i++) {
 		struct pool *pool = pool_at(heap, (uint16_t)(CLASSES + i));
 		if (pool->open && pool->class == class && is_idle(pool) && pool->partly != SLAB_NIL) {

@@ -42,6 +42,9 @@ uint32_t cache_pass(struct cache *from, uint16_t tag, uint32_t want, void **list
  * taken from for a while. To be asked before the shared pool grows: what one site has left is room for another. */
 bool pool_reclaim(struct heap *heap, unsigned class);
 
+/* Has the shared pool free blocks in a slab that was reclaimed, or lost by its owner? */
+bool pool_has_reclaimed(const struct pool *shared);
+
 /* Turns an owned pool's slabs into shared ones and closes it. In the heap's books they stay owned, so that what a site
  * left behind keeps being held against the next one's. */
 void pool_share(struct heap *heap, struct pool *pool);

@@ -10,11 +10,17 @@
  * Purging happens outside the lock: the run is taken off the free map, purged, and put back as clean.
  *
  * Taking is first fit by address; runs.h finds the first.
+ *
+ * Where the machine has several memory nodes (node.h), each word of the maps, 1 MiB, belongs to the node whose thread made
+ * it accessible. A thread's run comes from its own node's words, else from new ones, and only when there can be none from
+ * another node's. So what one node's thread has touched and given back serves the same node. Each node has a map of free
+ * granules of its own.
  */
 #include "range.h"
 
 #include "lock.h"
 #include "meta.h"
+#include "node.h"
 #include "os.h"
 #include "runs.h"
 
@@ -28,6 +34,8 @@ enum {
 	RUN_MAX = CLASS_SLAB_GRANULES_MAX,
 	STEP_MIN = 64, /* granules made accessible at a time: 1 MiB, whose records are one page */
 	RECORDS_STEP = (64 << 10) / sizeof(struct slab),
+	NODE_STEP = 2 * 64,          /* several nodes: one's granules end where a huge page does */
+	NODES_FROM = 4 * 64,         /* granules: nodes are not looked for before the range is that large */
 	STEP_MAX = 16 * 64,          /* 16 MiB: under mlockall(MCL_FUTURE) a step is resident at once */
 	PURGE_RUN_MAX = 512,         /* granules taken off the free map at a time: 8 MiB */
 	PURGE_CALL_BYTES = 16 << 20, /* under a millisecond */
@@ -36,7 +44,7 @@ enum {
 
 static struct {
 	struct lock lock;
-	struct runs runs; /* what is free */
+	struct runs free[NODES_MAX]; /* by node; the first alone where there is one */
 	uint64_t *dirty, *aged;
 	uint32_t total;       /* granules in the range */
 	uint32_t top;         /* granules below it are accessible */
@@ -46,6 +54,8 @@ static struct {
 	uint32_t used_peak;
 	uint32_t dirty_count;
 	uint32_t purging; /* runs that are off all maps while the kernel purges them */
+	uint8_t *node_of; /* by word; NULL: one node */
+	bool nodes_known;
 	int64_t decay_ms;
 	uint64_t tick_at;    /* ms */
 	uint64_t refused_at; /* ms; 0: the kernel's last word was yes */
@@ -88,7 +98,7 @@ bool range_init(size_t bytes)
 		os_unmap(base, bytes);
 		return false;
 	}
-	runs_init(&state.runs, maps, total);
+	runs_init(&state.free[0], maps, total);
 	state.dirty = (uint64_t *)(void *)(maps + runs_size);
 	state.aged = (uint64_t *)(void *)(maps + runs_size + map_bytes);
 	state.total = total;
@@ -135,13 +145,61 @@ static bool records_reach_locked(uint32_t granules)
 	return true;
 }
 
-static enum range_refusal grow_locked(uint32_t granules)
+static unsigned node_of(uint32_t granule)
 {
-	granules -= runs_before(&state.runs, state.top, RUN_MAX); /* a run may begin before the end of what is accessible */
+	return state.node_of ? state.node_of[granule / BITS_WORD] : 0;
+}
+
+/* A map for each of the nodes but the first, with nothing in it. */
+static bool nodes_map_locked(unsigned nodes)
+{
+	size_t bytes = runs_bytes(state.total);
+	char *maps = os_map((nodes - 1) * bytes);
+	for (unsigned node = 1; maps && node < nodes; node++)
+		runs_init(&state.free[node], maps + (node - 1) * bytes, state.total);
+	return maps;
+}
+
+/* The calling thread's node. What was accessible before nodes were looked for is said to be of the one that is first to
+ * ask. No memory to note them: one. */
+static unsigned node_locked(void)
+{
+	if (!state.nodes_known && state.top >= NODES_FROM) {
+		state.nodes_known = true;
+		uint32_t words = state.total / BITS_WORD;
+		unsigned nodes = node_look();
+		if (nodes > NODES_MAX)
+			nodes = NODES_MAX;
+		if (nodes > 1 && nodes_map_locked(nodes) && (state.node_of = os_map(words))) {
+			unsigned here = node_here();
+			struct runs all = state.free[0];
+			state.free[0] = state.free[here];
+			state.free[here] = all;
+			memset(state.node_of, (int)here, state.top / BITS_WORD);
+		}
+	}
+	return state.node_of ? node_here() : 0;
+}
+
+static void node_set_locked(uint32_t first, uint32_t count, unsigned node)
+{
+	if (!state.node_of)
+		return;
+	memset(state.node_of + first / BITS_WORD, (int)node, count / BITS_WORD);
+	node_prefer(range.base + ((size_t)first << GRANULE_SHIFT), (size_t)count << GRANULE_SHIFT, node);
+}
+
+/* Makes more accessible, for threads of the node, so that it has a free run of `granules`. */
+static enum range_refusal grow_locked(uint32_t granules, unsigned node)
+{
+	granules -=
+		runs_before(&state.free[node], state.top, RUN_MAX); /* a run may begin before the end of what is accessible */
 	uint32_t step = state.top / 8 & ~(uint32_t)(STEP_MIN - 1);
 	step = step < STEP_MIN ? STEP_MIN : step > STEP_MAX ? STEP_MAX : step;
 	if (step < granules)
 		step = (granules + STEP_MIN - 1) & ~(uint32_t)(STEP_MIN - 1);
+	if (state.node_of)
+		step += -(state.top + step) & (NODE_STEP - 1);
 	if (step > state.total - state.top)
 		step = state.total - state.top;
 	if (step < granules)
@@ -152,9 +210,54 @@ static enum range_refusal grow_locked(uint32_t granules)
 	    !records_reach_locked(state.top + step))
 		return refused_locked();
 	state.refused_at = 0;
-	runs_free(&state.runs, state.top, step);
+	node_set_locked(state.top, step, node);
+	runs_free(&state.free[node], state.top, step);
 	state.top += step;
 	return RANGE_OK;
+}
+
+/* The end of the part of [first, end) that belongs to first's node: purged runs cross borders. */
+static uint32_t node_end(uint32_t first, uint32_t end)
+{
+	uint32_t w = first / BITS_WORD + 1;
+	while (state.node_of && w * BITS_WORD < end && state.node_of[w] == state.node_of[w - 1])
+		w++;
+	return state.node_of && w * BITS_WORD < end ? w * BITS_WORD : end;
+}
+
+static void free_locked(uint32_t first, uint32_t count)
+{
+	for (uint32_t i = first, end; i < first + count; i = end) {
+		end = node_end(i, first + count);
+		runs_free(&state.free[node_of(i)], i, end - i);
+	}
+}
+
+static void unfree_locked(uint32_t first, uint32_t count)
+{
+	for (uint32_t i = first, end; i < first + count; i = end) {
+		end = node_end(i, first + count);
+		runs_take(&state.free[node_of(i)], i, end - i);
+	}
+}
+
+/* The node's first free run of `granules`; state.top when there is none. */
+static uint32_t find_locked(unsigned granules, unsigned node)
+{
+	return state.free[node].free ? runs_find(&state.free[node], granules, 0, state.top) : state.top;
+}
+
+/* Finds a free run for a thread of the node: there, or behind all that is accessible, or at another node. */
+static enum range_refusal place_locked(unsigned granules, unsigned node, uint32_t *first)
+{
+	enum range_refusal why = RANGE_OK;
+	*first = find_locked(granules, node);
+	if (*first == state.top && (why = grow_locked(granules, node)) == RANGE_OK)
+		*first = find_locked(granules, node);
+	for (unsigned other = 0; why != RANGE_OK && state.node_of && other < NODES_MAX; other++)
+		if ((*first = find_locked(granules, other)) != state.top)
+			why = RANGE_OK;
+	return why;
 }
 
 /* Takes one aged (or, at `all`, dirty) run off the free map to be purged; 0 when there is none. */
@@ -172,7 +275,7 @@ static uint32_t purgeable_locked(bool all, uint32_t from, uint32_t *first)
 		if (!count)
 			continue;
 		*first = i;
-		runs_take(&state.runs, i, count);
+		unfree_locked(i, count);
 		bits_set(state.dirty, i, count, false);
 		bits_set(state.aged, i, count, false);
 		state.dirty_count -= count;
@@ -202,7 +305,7 @@ static size_t purge(bool all, size_t most)
 			bits_set(state.dirty, first, count, true);
 			state.dirty_count += count;
 		}
-		runs_free(&state.runs, first, count);
+		free_locked(first, count);
 		state.purging--;
 		lock_drop(&state.lock);
 	}
@@ -257,21 +360,25 @@ static void rest_make(struct slab *slab, unsigned granules)
 static struct slab *slab_make(uint32_t first, unsigned granules, bool zeroed)
 {
 	struct slab *slab = &range.slabs[first];
+	slab_state_set(slab,
+	               SLAB_CURRENT); /* first: a bit-field is read too, and reading a fresh page is a fault of its own */
 	slab->zeroed = zeroed;
-	slab_state_set(slab, SLAB_CURRENT);
 	slab->granules = 1;
 	rest_make(slab, granules);
 	return slab;
 }
 
-/* Takes free granules off the maps. Returns how many of them were dirty. */
+/* Takes free granules off the maps. Returns how many of them were dirty. Only dirty ones are aged, and a map of which nothing
+ * was ever set is not even read: it stays without memory. */
 static uint32_t take_locked(uint32_t first, uint32_t count)
 {
-	uint32_t dirty = bits_count(state.dirty, first, count);
-	runs_take(&state.runs, first, count);
-	bits_set(state.dirty, first, count, false);
-	bits_set(state.aged, first, count, false);
-	state.dirty_count -= dirty;
+	uint32_t dirty = state.dirty_count ? bits_count(state.dirty, first, count) : 0;
+	unfree_locked(first, count);
+	if (dirty) {
+		bits_set(state.dirty, first, count, false);
+		bits_set(state.aged, first, count, false);
+		state.dirty_count -= dirty;
+	}
 	state.used += count;
 	if (state.used > state.used_peak)
 		state.used_peak = state.used;
@@ -287,19 +394,18 @@ static void give_locked(struct slab *slab, uint32_t from)
 	bits_set(state.dirty, first, count, true);
 	state.dirty_count += count;
 	state.used -= count;
-	runs_free(&state.runs, first, count);
+	free_locked(first, count);
 }
 
 struct slab *range_take(unsigned granules, enum range_refusal *why)
 {
 	struct slab *slab = NULL;
-	*why = RANGE_OK;
+	uint32_t first;
 	lock_take(&state.lock);
 	if (state.used + granules > state.used_max)
 		*why = state.used_max < state.total ? RANGE_CAPACITY : RANGE_FULL;
-	uint32_t first = *why ? state.top : runs_find(&state.runs, granules, 0, state.top);
-	if (!*why && first == state.top && (*why = grow_locked(granules)) == RANGE_OK)
-		first = runs_find(&state.runs, granules, 0, state.top);
+	else
+		*why = place_locked(granules, node_locked(), &first);
 	if (!*why) {
 		bool zeroed = take_locked(first, granules) == 0;
 		slab = slab_make(first, granules, zeroed);
@@ -324,11 +430,13 @@ void range_give(struct slab *slab)
 bool range_extend(struct slab *slab, unsigned granules)
 {
 	uint32_t end = slab_index(slab) + slab->granules, more = granules - slab->granules;
+	unsigned node = node_of(end - 1);
 	lock_take(&state.lock);
 	bool free = state.used + more <= state.used_max;
 	if (free && end + more > state.top) /* to the end of what is accessible, and on */
-		free = end + runs_before(&state.runs, state.top, RUN_MAX) == state.top && grow_locked(more) == RANGE_OK;
-	free = free && bits_count(state.runs.free, end, more) == more;
+		free = end + runs_before(&state.free[node], state.top, RUN_MAX) == state.top &&
+		       grow_locked(more, node) == RANGE_OK;
+	free = free && bits_count(state.free[node].free, end, more) == more;
 	if (free) {
 		take_locked(end, more);
 		rest_make(slab, granules);
@@ -396,7 +504,7 @@ struct range_usage range_usage(void)
 
 bool range_is_free(uint32_t granule)
 {
-	return bit_test(state.runs.free, granule);
+	return bit_test(state.free[node_of(granule)].free, granule);
 }
 
 void range_fork_prepare(void)
@@ -416,10 +524,10 @@ void range_fork_child(void)
 		count = 1;
 		if (slab_state(&range.slabs[i]) != SLAB_NONE) {
 			count = range.slabs[i].granules;
-		} else if (!bit_test(state.runs.free, i)) {
+		} else if (!range_is_free(i)) {
 			bits_set(state.dirty, i, 1, true);
 			state.dirty_count++;
-			runs_free(&state.runs, i, 1);
+			free_locked(i, 1);
 		}
 	}
 	state.purging = 0;

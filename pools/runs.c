@@ -7,7 +7,12 @@ void bits_set(uint64_t *map, uint32_t first, uint32_t count, bool value)
 {
 	for (uint32_t i = first, here; i < first + count; i += here) {
 		uint64_t bits = bits_here(i, first + count, &here);
-		map[i / BITS_WORD] = value ? map[i / BITS_WORD] | bits : map[i / BITS_WORD] & ~bits;
+		if (here == BITS_WORD) /* not read: on a fresh page that is a fault of its own */
+			map[i / BITS_WORD] = value ? bits : 0;
+		else if (value)
+			map[i / BITS_WORD] |= bits;
+		else
+			map[i / BITS_WORD] &= ~bits;
 	}
 }
 

@@ -8,6 +8,7 @@
 
 #include "early.h"
 #include "fallback.h"
+#include "fallback_start.h"
 #include "inert.h"
 #include "process.h"
 #include "route.h"
@@ -145,8 +146,10 @@ static void release_outside(void *block)
 		return;
 	if (process_is_inert())
 		inert_free(block);
-	else
+	else if (fallback_is_up())
 		fallback_give(block);
+	else
+		die("free of a block that is not allocated", block);
 }
 
 void release_other(void *block)

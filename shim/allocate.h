@@ -18,7 +18,7 @@
 
 #include <string.h>
 
-#define SLUICE_CALLER() ((uintptr_t)__builtin_return_address(0))
+#define SLUICE_CALLER() (SITELESS ? PC_OTHER : (uintptr_t)__builtin_return_address(0))
 #define SLUICE_API __attribute__((visibility("default")))
 
 void *allocate_slow(size_t size, uintptr_t pc);

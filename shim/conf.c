@@ -6,6 +6,8 @@
 #define _GNU_SOURCE
 #include "conf.h"
 
+#include "pools/apart.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -13,7 +15,7 @@
 
 enum { FILE_MAX = 8192, LINE_MAX_BYTES = 256, KEY_MAX = 32 };
 
-struct conf conf;
+ONCE struct conf conf;
 
 struct option {
 	const char *key;
@@ -178,7 +180,7 @@ static void parse_list(const char *text, char separator, void (*complain)(const 
 
 static void parse_file(const char *path, void (*complain)(const char *))
 {
-	static char text[FILE_MAX];
+	static APART char text[FILE_MAX];
 	char line[LINE_MAX_BYTES] = "cannot read the options in ";
 	int saved = errno;
 	int fd = open(path, O_RDONLY | O_CLOEXEC);

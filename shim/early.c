@@ -3,11 +3,13 @@
  */
 #include "early.h"
 
+#include "pools/apart.h"
+
 #include <stdint.h>
 
 enum { EARLY_BYTES = 16 << 10, HEADER = 16 };
 
-static _Alignas(16) char buffer[EARLY_BYTES];
+static APART _Alignas(16) char buffer[EARLY_BYTES];
 static size_t used;
 
 void *early_take(size_t size)

@@ -8,7 +8,9 @@
 #define _GNU_SOURCE
 #include "fallback.h"
 
+#include "fallback_start.h"
 #include "peak.h"
+#include "pools/apart.h"
 #include "pools/lock.h"
 #include "pools/meta.h"
 #include "pools/slab.h"
@@ -48,7 +50,7 @@ struct shard {
 	uint64_t *slots;
 };
 
-static struct shard shards[SHARDS];
+static APART struct shard shards[SHARDS];
 static _Atomic uint64_t untracked;
 static _Atomic uint64_t reasons[LEDGER_REASONS];
 
@@ -177,7 +179,8 @@ void *fallback_take(size_t size, size_t align, bool zero, uintptr_t pc, enum led
 {
 	int saved = errno;
 	int flags = (align > 16 ? MALLOCX_ALIGN(align) : 0) | (zero ? MALLOCX_ZERO : 0);
-	void *block = size > PTRDIFF_MAX ? NULL : sluice_je_mallocx(size < 16 ? 16 : size, flags);
+	bool can = size <= PTRDIFF_MAX && fallback_start();
+	void *block = can ? sluice_je_mallocx(size < 16 ? 16 : size, flags) : NULL;
 	if (block) {
 		uint16_t site = site_of(pc);
 		record(block, site);
@@ -260,45 +263,56 @@ const char *fallback_version(void)
 
 int fallback_control(const char *name, void *old, size_t *old_bytes, void *fresh, size_t fresh_bytes)
 {
-	return sluice_je_mallctl(name, old, old_bytes, fresh, fresh_bytes);
+	return fallback_start() ? sluice_je_mallctl(name, old, old_bytes, fresh, fresh_bytes) : EAGAIN;
 }
 
 int fallback_control_mib(const char *name, size_t *mib, size_t *length)
 {
-	return sluice_je_mallctlnametomib(name, mib, length);
+	return fallback_start() ? sluice_je_mallctlnametomib(name, mib, length) : EAGAIN;
 }
 
 int fallback_control_by_mib(const size_t *mib, size_t length, void *old, size_t *old_bytes, void *fresh, size_t bytes)
 {
-	return sluice_je_mallctlbymib(mib, length, old, old_bytes, fresh, bytes);
+	return fallback_start() ? sluice_je_mallctlbymib(mib, length, old, old_bytes, fresh, bytes) : EAGAIN;
 }
 
 void fallback_stats_print(void (*write_text)(void *, const char *), void *context, const char *opts)
 {
-	sluice_je_malloc_stats_print(write_text, context, opts);
+	if (fallback_start())
+		sluice_je_malloc_stats_print(write_text, context, opts);
 }
 
 void fallback_trim(void)
 {
 	int saved = errno;
+	if (!fallback_is_up())
+		return;
 	sluice_je_mallctl("arena.4096.purge", NULL, NULL, NULL, 0); /* MALLCTL_ARENAS_ALL */
 	errno = saved;
 }
 
+/* Before it is up nobody has a shard, and its start is under a lock that fork holds too (fallback_start.h): then the locks are
+ * left alone, since to write them here would copy their page in both processes. */
 void fallback_fork_prepare(void)
 {
+	if (!fallback_is_up())
+		return;
 	for (int i = 0; i < SHARDS; i++)
 		lock_take(&shards[i].lock);
 }
 
 void fallback_fork_parent(void)
 {
+	if (!fallback_is_up())
+		return;
 	for (int i = 0; i < SHARDS; i++)
 		lock_drop(&shards[i].lock);
 }
 
 void fallback_fork_child(void)
 {
+	if (!fallback_is_up())
+		return;
 	for (int i = 0; i < SHARDS; i++)
 		lock_reset(&shards[i].lock);
 }

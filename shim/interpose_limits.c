@@ -2,13 +2,18 @@
  *
  * RLIMIT_AS and mlockall count address space, and the reserved range is a lot of it: what was never used is given up,
  * but for an eighth of the limit.
- * After a seccomp filter, a call that glibc's malloc never makes may kill the program: then no report is written and no
- * thread is named (confined.h). dlclose takes sites away whose addresses may come back as other code.
+ * After a seccomp filter, a call that glibc's malloc never makes may kill the program: then no report is written, no
+ * thread is named (confined.h), memory pressure is not looked for, no memory node asked for. The last two also end when
+ * the program gives up new privileges, as it must before it can filter itself in a way that we do not see.
+ * dlclose takes sites away whose addresses may come back as other code.
  */
 #define _GNU_SOURCE
 #include "allocate.h"
 #include "confined.h"
+#include "fallback_start.h"
+#include "pools/node.h"
 #include "pools/range.h"
+#include "pressure.h"
 #include "process.h"
 #include "site.h"
 
@@ -21,6 +26,19 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+/* A filter is about to be set, or may be. jemalloc's start opens files and asks for the processors: it must be done by then. */
+static void filter_coming(bool for_certain)
+{
+	if (!process_is_self())
+		return;
+	if (process_start())
+		fallback_start();
+	if (for_certain)
+		confined_note();
+	pressure_stop();
+	node_stop();
+}
 
 static struct {
 	int (*setrlimit)(__rlimit_resource_t, const struct rlimit *);
@@ -96,6 +114,12 @@ SLUICE_API int mlockall(int flags)
 	return NEXT(mlockall)(flags);
 }
 
+__attribute__((used, visibility("hidden"))) void interpose_note_seccomp(void);
+void interpose_note_seccomp(void)
+{
+	filter_coming(true);
+}
+
 SLUICE_API int prctl(int option, ...)
 {
 	va_list list;
@@ -104,8 +128,8 @@ SLUICE_API int prctl(int option, ...)
 	for (int i = 0; i < 4; i++)
 		a[i] = va_arg(list, unsigned long);
 	va_end(list);
-	if (option == PR_SET_SECCOMP && process_is_self())
-		confined_note();
+	if (option == PR_SET_SECCOMP || option == PR_SET_NO_NEW_PRIVS)
+		filter_coming(option == PR_SET_SECCOMP);
 	return NEXT(prctl)(option, a[0], a[1], a[2], a[3]);
 }
 
@@ -119,13 +143,6 @@ SLUICE_API int dlclose(void *handle)
 
 /* long syscall(long number, ...): libseccomp has no other way to set a filter. The call may be one that returns on
  * another stack or twice, so it must be made in the program's own frame: after the look at the number, a jump. */
-__attribute__((used, visibility("hidden"))) void interpose_note_seccomp(void);
-void interpose_note_seccomp(void)
-{
-	if (process_is_self())
-		confined_note();
-}
-
 #if defined(__x86_64__)
 __asm__(".text\n"
         ".globl syscall\n"

@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include "allocate.h"
 #include "fallback.h"
+#include "pools/apart.h"
 #include "pools/range.h"
 #include "process.h"
 #include "publish.h"
@@ -16,7 +17,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-static struct ledger_header nothing;
+static APART struct ledger_header nothing;
 
 static const struct ledger_header *now(void)
 {

@@ -12,6 +12,7 @@
 #include "module.h"
 
 #include "confined.h"
+#include "pools/apart.h"
 #include "pools/os.h"
 
 #include <dlfcn.h>
@@ -136,7 +137,7 @@ bool module_is_loaded(const struct ledger_mapping *map, const struct module_plac
 /* A piece of a module's memory, copied, for reading on from there. One serves all, one after the other; a signal handler
  * that interrupts its reader may refill it, so both numbers are read once: what comes out may be wrong then, but it comes
  * out of the window. */
-static struct {
+static APART struct {
 	_Atomic uintptr_t at;
 	_Atomic size_t used;
 	uint8_t bytes[WINDOW_BYTES];

@@ -1,8 +1,7 @@
 /* process.c: start, fork, and the two ways to speak. See process.h.
  *
- * Fork: every lock is taken before and dropped after, in the order in which they nest (heaps, sites, caches, fallback's
- * table, range, tables), so the child's memory is consistent. jemalloc registers its own handlers when it is set up, which we
- * make happen first. glibc's stdio list lock is registered last, so that it is taken first: a thread that holds it may
+ * Fork: every lock is taken before and dropped after, in the order in which they nest (the fallback's start, heaps, sites,
+ * caches, fallback's table, range, tables, jemalloc's own), so the child's memory is consistent. glibc's stdio list lock is registered last, so that it is taken first: a thread that holds it may
  * be waiting for an allocator's lock, and the other way round fork would deadlock.
  */
 #define _GNU_SOURCE
@@ -13,11 +12,13 @@
 #include "conf.h"
 #include "confined.h"
 #include "fallback.h"
+#include "fallback_start.h"
 #include "inert.h"
 #include "module.h"
 #include "pools/classes.h"
 #include "pools/meta.h"
 #include "pools/range.h"
+#include "pressure.h"
 #include "publish.h"
 #include "ready.h"
 #include "report.h"
@@ -99,6 +100,7 @@ static void set_up(void)
 	}
 	ready_init();
 	threads_init();
+	fallback_start_init();
 	atomic_store_explicit(&state, ACTIVE, memory_order_release);
 }
 
@@ -136,32 +138,39 @@ bool process_is_forked(void)
 
 static void fork_prepare(void)
 {
+	fallback_start_fork_prepare();
 	heap_fork_prepare();
 	sites_fork_prepare();
 	caches_fork_prepare();
 	fallback_fork_prepare();
 	range_fork_prepare();
 	meta_fork_prepare();
+	fallback_jemalloc_fork_prepare();
 }
 
 static void fork_parent(void)
 {
+	fallback_jemalloc_fork_parent();
 	meta_fork_parent();
 	range_fork_parent();
 	fallback_fork_parent();
 	caches_fork_parent();
 	sites_fork_parent();
 	heap_fork_parent();
+	fallback_start_fork_parent();
 }
 
 static void fork_child(void)
 {
 	int saved = errno;
+	fallback_jemalloc_fork_child();
 	meta_fork_child();
 	range_fork_child();
 	fallback_fork_child();
 	sites_fork_child();
 	threads_fork_child();
+	fallback_start_fork_child();
+	pressure_fork_child();
 	self_pid = (pid_t)syscall(SYS_getpid);
 	forked = true;
 	publish_fork_child();
@@ -170,16 +179,12 @@ static void fork_child(void)
 }
 
 /* As early as can be: prepare handlers run last registered first, and one that was registered before ours would run, and
- * might allocate, while we hold our locks. (Where that is before there is an environment, as in a program's preinit array,
- * jemalloc does not see MALLOC_CONF.) */
+ * might allocate, while we hold our locks. */
 static void register_fork_handlers(void)
 {
 	static _Atomic bool registered;
-	size_t bytes = sizeof(uint64_t);
-	uint64_t epoch = 1;
 	if (atomic_exchange(&registered, true))
 		return;
-	fallback_control("epoch", &epoch, &bytes, NULL, 0); /* sets jemalloc up, and with it its fork handlers */
 	pthread_atfork(fork_prepare, fork_parent, fork_child);
 	if (_IO_list_lock && _IO_list_unlock && _IO_list_resetlock)
 		pthread_atfork(_IO_list_lock, _IO_list_unlock, _IO_list_resetlock);
@@ -211,6 +216,7 @@ static __attribute__((constructor)) void begin(int argc, char **argv, char **env
 	publish_begin(argc, argv);
 	report_begin(secure_getenv(SLUICE_RUN_ENV));
 	register_fork_handlers();
+	fallback_read_environment();
 	/* Without a library's handle, so that it runs at the very end and not among our own destructors: handlers run last
 	 * in, first out, and ours comes before even the dynamic linker's, which calls the destructors of all libraries. */
 	__cxa_atexit(at_exit, NULL, NULL);

@@ -10,19 +10,21 @@
 #include "fallback.h"
 #include "module.h"
 #include "peak.h"
+#include "pools/apart.h"
 #include "pools/lock.h"
 #include "pools/meta.h"
 #include "pools/os.h"
 #include "pools/range.h"
+#include "pressure.h"
 #include "publish_threads.h"
+#include "report.h"
 #include "site.h"
 #include "sum.h"
 #include "symbols.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <pthread.h>
 #include <sched.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -33,11 +35,24 @@ enum { GONE_YIELDS = 1000 };
 
 _Atomic int64_t peak_live, peak_highest;
 
-static struct ledger_site *base_sites; /* at the fork; NULL in a process that was not forked */
-static uint32_t base_sites_count;
-static struct ledger_class base_classes[CLASSES];
-static struct ledger_tally base_routes[LEDGER_ROUTES];
-static uint64_t base_reasons[LEDGER_REASONS];
+/* The sums at the fork, in one mapping; NULL in a process that was not forked. Most classes are in no use: only those that
+ * are have a place here, in ascending order. */
+static struct base {
+	struct ledger_tally routes[LEDGER_ROUTES];
+	uint64_t reasons[LEDGER_REASONS];
+	uint32_t sites_count, classes_count;
+	size_t bytes;
+	uint8_t classes[CLASSES];
+	struct ledger_tally by_class[]; /* as many as there are, and then the sites */
+} * base;
+
+static struct ledger_site *base_sites(struct base *of)
+{
+	return (struct ledger_site *)&of->by_class[of->classes_count];
+}
+
+_Static_assert(_Alignof(struct ledger_site) <= _Alignof(struct ledger_tally), "sites lie behind the classes");
+
 static struct lock publish_lock; /* the ledger is one: two at once would add into each other's sums */
 
 static uint64_t now_ns(clockid_t clock)
@@ -50,34 +65,59 @@ static uint64_t started_ns; /* monotonic */
 
 /* --- the child of a fork ---------------------------------------------------------------------------------------- */
 
-static void take_off(struct ledger_tally *tally, const struct ledger_tally *base)
+static void take_off(struct ledger_tally *tally, const struct ledger_tally *then)
 {
-	tally->alloc_objects -= base->alloc_objects;
-	tally->alloc_space -= base->alloc_space;
-	tally->free_objects -= base->free_objects;
-	tally->inherited_objects = base->inuse_objects;
-	tally->inherited_space = base->inuse_space;
+	tally->alloc_objects -= then->alloc_objects;
+	tally->alloc_space -= then->alloc_space;
+	tally->free_objects -= then->free_objects;
+	tally->inherited_objects = then->inuse_objects;
+	tally->inherited_space = then->inuse_space;
 }
 
 static void take_off_base(struct ledger_header *l)
 {
-	if (!base_sites)
+	if (!base)
 		return;
-	for (uint32_t i = 0; i < base_sites_count; i++) {
+	for (uint32_t i = 0; i < base->sites_count; i++) {
 		struct ledger_site *site = &ledger_sites(l)[i];
-		const struct ledger_site *base = &base_sites[i];
-		take_off(&site->tally, &base->tally);
-		site->realloc_objects -= base->realloc_objects;
-		site->cross_thread_free_objects -= base->cross_thread_free_objects;
+		const struct ledger_site *then = &base_sites(base)[i];
+		take_off(&site->tally, &then->tally);
+		site->realloc_objects -= then->realloc_objects;
+		site->cross_thread_free_objects -= then->cross_thread_free_objects;
 		for (int r = 0; r < LEDGER_ROUTES; r++) {
-			site->route_objects[r] -= base->route_objects[r];
-			site->route_space[r] -= base->route_space[r];
+			site->route_objects[r] -= then->route_objects[r];
+			site->route_space[r] -= then->route_space[r];
 		}
 	}
-	for (unsigned c = 0; c < CLASSES; c++)
-		take_off(&ledger_classes(l)[c].tally, &base_classes[c].tally);
+	for (uint32_t i = 0; i < base->classes_count; i++)
+		take_off(&ledger_classes(l)[base->classes[i]].tally, &base->by_class[i]);
 	for (int r = 0; r < LEDGER_ROUTES; r++)
-		take_off(&l->routes[r], &base_routes[r]);
+		take_off(&l->routes[r], &base->routes[r]);
+}
+
+/* Of sums just made; NULL: no memory. */
+static struct base *base_make(struct ledger_header *l)
+{
+	uint32_t classes = 0;
+	for (unsigned c = 0; c < CLASSES; c++)
+		classes += ledger_classes(l)[c].tally.alloc_objects != 0;
+	size_t sites_bytes = l->sites_count * sizeof(struct ledger_site);
+	size_t bytes = offsetof(struct base, by_class) + classes * sizeof(struct ledger_tally) + sites_bytes;
+	struct base *made = os_map(bytes);
+	if (!made)
+		return NULL;
+	made->bytes = bytes;
+	made->sites_count = l->sites_count;
+	for (unsigned c = 0; c < CLASSES; c++)
+		if (ledger_classes(l)[c].tally.alloc_objects) {
+			made->classes[made->classes_count] = (uint8_t)c;
+			made->by_class[made->classes_count++] = ledger_classes(l)[c].tally;
+		}
+	memcpy(base_sites(made), ledger_sites(l), sites_bytes);
+	memcpy(made->routes, l->routes, sizeof(made->routes));
+	for (int r = 0; r < LEDGER_REASONS; r++)
+		made->reasons[r] = fallback_reason_count((enum ledger_reason)r);
+	return made;
 }
 
 void publish_fork_child(void)
@@ -86,19 +126,15 @@ void publish_fork_child(void)
 	if (!l)
 		return;
 	lock_reset(&publish_lock);
+	if (report_is_off()) { /* what is left to ask for, mallinfo, is about what is alive: no base is needed for that */
+		publish_threads_fork_child(NULL);
+		return;
+	}
 	sum_up(l);
-	size_t bytes = l->sites_count * sizeof(struct ledger_site);
-	if (base_sites)
-		os_unmap(base_sites, base_sites_count * sizeof(struct ledger_site));
-	base_sites = os_map(bytes);
-	base_sites_count = l->sites_count;
-	if (base_sites)
-		memcpy(base_sites, ledger_sites(l), bytes);
-	memcpy(base_classes, ledger_classes(l), sizeof(base_classes));
-	memcpy(base_routes, l->routes, sizeof(base_routes));
-	for (int r = 0; r < LEDGER_REASONS; r++)
-		base_reasons[r] = base_sites ? fallback_reason_count((enum ledger_reason)r) : 0;
-	l->run.forked = base_sites != NULL; /* without memory for the base the child reports its parent's counts too */
+	if (base)
+		os_unmap(base, base->bytes);
+	base = base_make(l);
+	l->run.forked = base != NULL; /* without memory for the base the child reports its parent's counts too */
 	l->run.ppid = l->run.pid;
 	l->run.pid = (uint64_t)getpid();
 	l->run.start_unix_ns = now_ns(CLOCK_REALTIME);
@@ -112,17 +148,10 @@ void publish_fork_child(void)
 static uint64_t resident_bytes(void)
 {
 	char text[128];
+	uint64_t pages = 0;
 	if (confined())
 		return 0;
-	int cancelled_before;
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelled_before);
-	int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
-	ssize_t bytes = fd < 0 ? 0 : read(fd, text, sizeof(text) - 1);
-	uint64_t pages = 0;
-	if (fd >= 0)
-		close(fd);
-	pthread_setcancelstate(cancelled_before, NULL);
-	text[bytes > 0 ? bytes : 0] = 0;
+	os_read("/proc/self/statm", text, sizeof(text));
 	const char *at = strchr(text, ' ');
 	for (at = at ? at + 1 : ""; *at >= '0' && *at <= '9'; at++)
 		pages = pages * 10 + (uint64_t)(*at - '0');
@@ -159,6 +188,7 @@ static void fill_memory(struct ledger_header *l)
 	memory->mapped = usage.mapped + meta_bytes() + behind;
 	memory->retained = usage.retained;
 	memory->purged = usage.purged;
+	memory->pressure_trims = pressure_trims();
 	memory->peak_active = usage.peak_active;
 	int64_t highest = atomic_load_explicit(&peak_highest, memory_order_relaxed);
 	memory->peak_allocated = highest > 0 ? (uint64_t)highest : 0;
@@ -235,7 +265,7 @@ static void fill(struct ledger_header *l, enum ledger_end end)
 		l->quality.live_threads = others;
 	fill_memory(l);
 	for (int r = 0; r < LEDGER_REASONS; r++)
-		l->fallback_reasons[r] = fallback_reason_count((enum ledger_reason)r) - base_reasons[r];
+		l->fallback_reasons[r] = fallback_reason_count((enum ledger_reason)r) - (base ? base->reasons[r] : 0);
 	if (l->quality.live_threads)
 		settle_reasons(l);
 	l->quality.dropped_sites = ledger_sites(l)[SITE_OTHER].tally.alloc_objects;
@@ -287,7 +317,7 @@ static void keep_argv(struct ledger_run *run, int argc, char **argv)
 
 static void keep_conf(struct ledger_run *run)
 {
-	static char value[CONF_PATH_MAX];
+	static APART char value[CONF_PATH_MAX];
 	const char *key;
 	for (uint32_t i = 0; i < LEDGER_CONF_MAX && conf_show(i, &key, value); i++) {
 		run->conf_keys[i] = ledger_string(key, strlen(key));
@@ -298,9 +328,10 @@ static void keep_conf(struct ledger_run *run)
 
 void publish_begin(int argc, char **argv)
 {
-	static char exe[4096];
+	static APART char exe[4096];
 	struct ledger_header *l = ledger();
-	ssize_t bytes = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+	/* Only reports name it, and asking costs a start more than its three large mappings. */
+	ssize_t bytes = report_is_off() ? 0 : readlink("/proc/self/exe", exe, sizeof(exe) - 1);
 	exe[bytes > 0 ? bytes : 0] = 0;
 	module_executable(exe);
 	started_ns = now_ns(CLOCK_MONOTONIC);

@@ -117,6 +117,8 @@ void publish_threads(struct ledger_header *l)
 void publish_threads_fork_child(struct ledger_header *l)
 {
 	lock_reset(&threads_lock);
+	if (!l)
+		return;
 	l->threads_count = 0;
 	dropped_threads = 0;
 	struct thread *thread = thread_if_any();

@@ -18,7 +18,7 @@ bool publish_threads_alive(void);
 /* Brings the records of the living up to date, and quality.live_threads and dropped_threads with them. */
 void publish_threads(struct ledger_header *l);
 
-/* The child of a fork: the caller is the only thread, and begins here. */
+/* The child of a fork: the caller is the only thread, and begins here. NULL: nobody will ask. */
 void publish_threads_fork_child(struct ledger_header *l);
 
 #endif

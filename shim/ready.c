@@ -10,6 +10,7 @@
 #include "budget.h"
 #include "pools/os.h"
 #include "pools/pool.h"
+#include "pressure.h"
 
 enum {
 	BATCH_MAX = 64, /* more would not make a refill cheaper for each block, and lie unused in every route */
@@ -17,7 +18,7 @@ enum {
 	OVERFLOW_MAX = 64, /* a batch: what goes back is still in the processor's first cache */
 	READY_MAX = 1024,  /* what goes back and forth may be longer: a program's own batches */
 	READY_BYTES_MAX = 64 << 10,
-	READY_FIRST_BYTES = 4 << 10,      /* of a site that only frees, for the others */
+	READY_FIRST = 2,                  /* blocks of a site that only frees, for the others, to begin with */
 	LARGE = 4 << 10,                  /* classes above it have allowances of their own */
 	READY_SINGLE_BYTES_MAX = 4 << 20, /* of a single-block class, but always one block */
 	READY_LARGE_FEW = 4,              /* a list as short only gives back what is over */
@@ -101,12 +102,20 @@ void ready_refilled(struct thread *thread, uint16_t tag, uint32_t count)
 	route_at(thread, tag)->refilled = 1;
 }
 
-/* Has another site of the class found nothing ready and gone to the pools, and not freed as much since? Then it could use
- * what this one frees. Not in a thread that thrashes: there the budget is for those that take. */
+/* A number that changes when blocks are taken from the cache. */
+static uint32_t taken(const struct cache *cache)
+{
+	return (uint32_t)(SITELESS ? cache->room * 31 + cache->supplied : (int64_t)cache->allocs);
+}
+
+/* Does the site only free, while another of its class finds nothing ready and goes to the pools? Then that one could use what
+ * this one frees. */
 static bool others_want(const struct thread *thread, uint16_t tag)
 {
-	uint16_t other = thread->stocked[route_at(thread, tag)->class];
-	return !thread->thrashes && other && other != tag && route_at(thread, other)->refilled;
+	const struct route *route = route_at(thread, tag);
+	uint16_t other = thread->stocked[route->class];
+	return other && other != tag && route_at(thread, other)->refilled &&
+	       taken(&thread->heap.caches[tag]) == route->seen;
 }
 
 /* The cache of `tag` is full. If it was refilled since the last time, or if another site would have taken of it, it may
@@ -117,7 +126,7 @@ static void more_room(struct thread *thread, uint16_t tag)
 	uint32_t twice = 2 * thread->heap.caches[tag].most, size = class_table[route->class].size;
 	bool wanted = others_want(thread, tag);
 	if (wanted && !twice)
-		twice = READY_FIRST_BYTES / size;
+		twice = READY_FIRST;
 	if ((route->refilled || wanted) && twice <= READY_MAX && twice * size <= READY_BYTES_MAX)
 		allow_ready(thread, tag, twice);
 	route->refilled = 0;
@@ -200,9 +209,9 @@ void ready_age(struct thread *thread)
 		allocs += cache->allocs;
 		if (is_large(route->class))
 			continue;
-		if (cache->most && (uint32_t)cache->allocs == route->seen)
+		if (cache->most && taken(cache) == route->seen)
 			empty_cache(thread, (uint16_t)tag);
-		route->seen = (uint32_t)cache->allocs;
+		route->seen = taken(cache);
 	}
 	thread->thrashes = allocs - thread->allocs_seen < refills * THRASHING;
 	thread->allocs_seen = allocs;
@@ -216,10 +225,10 @@ static void sweep(struct thread *thread, bool all)
 		struct route *route = route_at(thread, tag);
 		if (!is_large(route->class) || !thread->heap.caches[tag].most)
 			continue;
-		uint32_t allocs = (uint32_t)thread->heap.caches[tag].allocs;
-		if (all || allocs == route->seen)
+		const struct cache *cache = &thread->heap.caches[tag];
+		if (all || taken(cache) == route->seen)
 			empty_cache(thread, (uint16_t)tag);
-		route->seen = allocs;
+		route->seen = taken(cache);
 	}
 	heap_shed_spares(&thread->heap);
 }
@@ -228,9 +237,10 @@ void ready_decay(struct thread *thread, unsigned class)
 {
 	if (!is_large(class) && thread->refills % SWEEP_REFILLS != 0)
 		return;
+	uint64_t now = os_now_ms();
+	pressure_look(thread, now);
 	if (route_limits.decay_ms <= 0 || !(thread->ready_large_max || thread->heap.spare_bytes))
 		return;
-	uint64_t now = os_now_ms();
 	if (now - thread->swept_ms < (uint64_t)route_limits.decay_ms)
 		return;
 	thread->swept_ms = now;

@@ -38,7 +38,7 @@ void ready_set_owned(struct thread *thread, uint16_t tag, bool owned);
 void ready_age(struct thread *thread);
 
 /* Large classes: the same, once a decay period has gone by; the heap's spare slabs go with it. Called at each refill, with
- * its class; it looks at the clock at those of large classes, and at some of the others. */
+ * its class; it looks at the clock at those of large classes, and at some of the others, and then for memory pressure too. */
 void ready_decay(struct thread *thread, unsigned class);
 
 /* Gives back what lies ready of large classes and the heap's spare slabs, as malloc_trim asks. */

@@ -10,6 +10,7 @@
 #include "analytics/render.h"
 #include "conf.h"
 #include "confined.h"
+#include "pools/apart.h"
 #include "pools/lock.h"
 #include "process.h"
 #include "publish.h"
@@ -30,7 +31,7 @@
 
 enum { PATH_BYTES = 2048, BUFFER_BYTES = 64 << 10 };
 
-static char folder[CONF_PATH_MAX]; /* current one at the start, with a slash; empty when unknown */
+static APART char folder[CONF_PATH_MAX]; /* current one at the start, with a slash; empty when unknown */
 static char program[64];
 static uint64_t run_pid; /* of the program `sluice run` started; 0 without it */
 enum { NOT_WRITTEN, WRITING, WRITTEN };
@@ -54,8 +55,15 @@ static void append_number(char *path, uint64_t number)
 	append(path, digits + at);
 }
 
+bool report_is_off(void)
+{
+	return strcmp(conf.report, "off") == 0;
+}
+
 void report_begin(const char *pid)
 {
+	if (report_is_off())
+		return;
 	if (getcwd(folder, sizeof(folder) - 1) && folder[0] == '/')
 		strcat(folder, "/");
 	else
@@ -149,7 +157,7 @@ static int open_new(const char *path)
 
 static int render_to(int fd, const struct ledger_header *l)
 {
-	static char buffer[BUFFER_BYTES];
+	static APART char buffer[BUFFER_BYTES];
 	struct json_out out;
 	json_out_open(&out, buffer, sizeof(buffer), json_out_to_fd, &fd);
 	return render_report(l, &out);
@@ -158,7 +166,7 @@ static int render_to(int fd, const struct ledger_header *l)
 /* 0, or an errno value. */
 static int write_file(const char *path, const struct ledger_header *l)
 {
-	static char temporary[PATH_BYTES];
+	static APART char temporary[PATH_BYTES];
 	struct stat there;
 	/* /dev/stderr, /dev/null: only where that is what the user named, since anybody may have put a link in a folder. */
 	if (strncmp(conf.report, "/dev/", 5) == 0 && stat(path, &there) == 0 && !S_ISREG(there.st_mode)) {
@@ -219,7 +227,7 @@ static const char *reason(int error)
 
 static void write_somewhere(const struct ledger_header *l)
 {
-	static char path[PATH_BYTES], instead[PATH_BYTES], line[2 * PATH_BYTES + 128];
+	static APART char path[PATH_BYTES], instead[PATH_BYTES], line[2 * PATH_BYTES + 128];
 	report_path(path, l);
 	int failed = write_file(path, l);
 	if (!failed) {
@@ -265,7 +273,7 @@ static bool wanted(const struct ledger_header *l)
 
 void report_write(enum ledger_end end)
 {
-	if (process_is_inert() || strcmp(conf.report, "off") == 0 || !ledger())
+	if (process_is_inert() || report_is_off() || !ledger())
 		return;
 	if (confined()) { /* not even asking for our pid is sure to be allowed */
 		process_say("no report: ", "the program has confined itself with seccomp");

@@ -8,6 +8,11 @@
 
 #include "analytics/ledger.h"
 
+#include <stdbool.h>
+
+/* The program shall write none, and needs nothing that only a report shows. */
+bool report_is_off(void);
+
 /* Makes the report's path of the option and the current folder, before the program can change either. `run_pid` is the
  * value of SLUICE_RUN_PID, or NULL. */
 void report_begin(const char *run_pid);

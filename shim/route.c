@@ -224,6 +224,16 @@ static uint32_t take_owned(struct thread *thread, uint16_t tag, uint32_t want, u
 	return pool_take(&thread->heap, pool_at(&thread->heap, route->pool), tag, want, most, list);
 }
 
+/* From what an owner has left that takes no more: before the route's own pool grows for it. */
+static uint32_t take_left(struct thread *thread, uint16_t tag, uint32_t want, uint32_t most, void **list)
+{
+	unsigned class = route_at(thread, tag)->class;
+	struct pool *shared = &thread->heap.shared[class];
+	if (!pool_has_reclaimed(shared) && !pool_reclaim(&thread->heap, class))
+		return 0;
+	return pool_take(&thread->heap, shared, tag, want, most, list);
+}
+
 /* From a further slab of the route's own pool. */
 static uint32_t take_grown(struct thread *thread, uint16_t tag, uint32_t want, uint32_t most, void **list)
 {
@@ -325,8 +335,8 @@ static bool refill(struct thread *thread, uint16_t tag, enum ledger_reason *why)
 		kind = KIND_SHARED;
 		count = take_passed(thread, tag, want, &list);
 	}
-	if (!count && pool_reclaim(&thread->heap, route_at(thread, tag)->class))
-		count = pool_take(&thread->heap, &thread->heap.shared[route_at(thread, tag)->class], tag, want, most, &list);
+	if (!count)
+		count = take_left(thread, tag, want, most, &list);
 	if (!count && (count = take_grown(thread, tag, want, most, &list)))
 		kind = KIND_OWNED;
 	if (!count)

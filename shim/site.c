@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 #include "site.h"
 
+#include "pools/apart.h"
 #include "pools/lock.h"
 #include "pools/meta.h"
 #include "pools/os.h"
@@ -16,16 +17,16 @@
 
 enum { PAGE_MAX = 64 << 10, INDEX_SLOTS = 1 << 17, SITES_STEP = 256, FALLBACK_CHUNK = 64 };
 
-static _Atomic uint16_t index_table[INDEX_SLOTS]; /* site number + 0: site 0 is never stored */
+static APART _Atomic uint16_t index_table[INDEX_SLOTS]; /* site number + 0: site 0 is never stored */
 static struct ledger_header *region;
 static uint32_t sites_max = LEDGER_SITES_MAX, sites_committed;
 static _Atomic bool full; /* as add_locked found it: nobody need take the lock to hear it again */
 static struct lock lock;
-static _Atomic bool mapping_retired[LEDGER_MAPPINGS_MAX];
-static struct module_places places[LEDGER_MAPPINGS_MAX];
+static APART _Atomic bool mapping_retired[LEDGER_MAPPINGS_MAX];
+static APART struct module_places places[LEDGER_MAPPINGS_MAX];
 static _Atomic uint64_t dropped_mappings;
 static struct site_fallback other_fallback;
-static struct site_fallback *_Atomic fallback_chunks[LEDGER_SITES_MAX / FALLBACK_CHUNK + 1];
+static APART struct site_fallback *_Atomic fallback_chunks[LEDGER_SITES_MAX / FALLBACK_CHUNK + 1];
 
 static uint32_t hash(uintptr_t pc)
 {
@@ -38,20 +39,26 @@ static size_t round_page(size_t bytes)
 	return (bytes + PAGE_MAX - 1) & -(size_t)PAGE_MAX;
 }
 
+/* Where the pages of the first `count` sites end, from the ledger's start, which the kernel puts at a page of its size. */
+static size_t sites_end(const struct ledger_header *lay, uint32_t count)
+{
+	return lay->sites_at + round_page(count * sizeof(struct ledger_site));
+}
+
 bool sites_init(void)
 {
 	struct ledger_header lay = {.header_bytes = sizeof(lay), .version = LEDGER_VERSION, .sites_max = LEDGER_SITES_MAX};
-	lay.classes_at = (sizeof(lay) + 63) & -(size_t)64;
+	lay.strings_at = sizeof(lay); /* the first of them share the header's page */
+	lay.classes_at = (lay.strings_at + LEDGER_STRINGS_BYTES + 63) & -(size_t)64;
 	lay.mappings_at = lay.classes_at + LEDGER_CLASSES_MAX * sizeof(struct ledger_class);
 	lay.threads_at = lay.mappings_at + LEDGER_MAPPINGS_MAX * sizeof(struct ledger_mapping);
-	lay.strings_at = lay.threads_at + LEDGER_THREADS_MAX * sizeof(struct ledger_thread);
-	lay.sites_at = round_page(lay.strings_at + LEDGER_STRINGS_BYTES);
-	lay.total_bytes = lay.sites_at + round_page((LEDGER_SITES_MAX + 1) * sizeof(struct ledger_site));
+	lay.sites_at = round_page(lay.threads_at + LEDGER_THREADS_MAX * sizeof(struct ledger_thread));
+	lay.total_bytes = sites_end(&lay, LEDGER_SITES_MAX + 1);
 	lay.strings_used = 1;
 	lay.sites_count = 1; /* "other" */
-	struct ledger_header *fresh = os_reserve(lay.total_bytes, PAGE_MAX);
+	struct ledger_header *fresh = os_reserve(lay.total_bytes, OS_PAGE);
 	sites_committed = SITES_STEP;
-	if (!fresh || !os_commit(fresh, lay.sites_at + round_page(SITES_STEP * sizeof(struct ledger_site))))
+	if (!fresh || !os_commit(fresh, sites_end(&lay, SITES_STEP)))
 		return false;
 	*fresh = lay;
 	memcpy(fresh->magic, LEDGER_MAGIC, sizeof(fresh->magic));
@@ -181,10 +188,8 @@ static uint16_t add_locked(uintptr_t pc, const struct module *module)
 		return SITE_OTHER;
 	}
 	if (number >= sites_committed) {
-		char *end = (char *)&ledger_sites(region)[sites_committed];
-		char *page = (char *)round_page((uintptr_t)end);
-		char *limit = (char *)round_page((uintptr_t)&ledger_sites(region)[sites_committed + SITES_STEP]);
-		if (limit > page && !os_commit(page, (size_t)(limit - page)))
+		size_t page = sites_end(region, sites_committed), limit = sites_end(region, sites_committed + SITES_STEP);
+		if (limit > page && !os_commit((char *)region + page, limit - page))
 			return SITE_OTHER;
 		sites_committed += SITES_STEP;
 	}

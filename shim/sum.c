@@ -243,8 +243,11 @@ static void clear(struct ledger_header *l)
 {
 	memset(l->routes, 0, sizeof(l->routes));
 	for (struct heap *heap = heap_first(); heap; heap = heap->next)
-		for (uint32_t tag = 1; tag <= heap->tags; tag++)
-			route_at(thread_of(heap), tag)->owned_used = 0;
+		for (uint32_t tag = 1; tag <= heap->tags; tag++) {
+			struct route *route = route_at(thread_of(heap), tag);
+			if (route->owned_used) /* in a fork's child a write copies the page */
+				route->owned_used = 0;
+		}
 	l->classes_count = CLASSES;
 	memset(ledger_classes(l), 0, CLASSES * sizeof(struct ledger_class));
 	for (unsigned c = 0; c < CLASSES; c++) {

@@ -10,13 +10,14 @@
 #include "symbols.h"
 
 #include "module.h"
+#include "pools/apart.h"
 #include "site.h"
 
 #include <stdatomic.h>
 
 enum { NAME_BYTES = 4096 }; /* longer ones, of which C++ has some, are left out */
 
-static uint16_t order[LEDGER_SITES_MAX + 1];
+static APART uint16_t order[LEDGER_SITES_MAX + 1];
 static _Atomic uint32_t fills; /* begun so far */
 
 /* A mapping and its sites in `order`. */
@@ -62,7 +63,7 @@ static void sort(const struct ledger_header *l, uint32_t count)
 
 static struct ledger_string name_of(const struct search *search, uint32_t name)
 {
-	static char text[NAME_BYTES];
+	static APART char text[NAME_BYTES];
 	size_t length = module_string(mapping_places(search->mapping), name, text, sizeof(text));
 	return length ? ledger_string(text, length) : (struct ledger_string){0};
 }

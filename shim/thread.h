@@ -38,6 +38,7 @@ struct thread {
 	uint64_t swept_ms;                  /* when those that nobody takes from were last looked for; 0: never */
 	uint64_t allocs_seen, refills_seen; /* when ready_age last looked */
 	bool thrashes;                      /* ready.h */
+	uint64_t calls_heard;               /* of those to give back memory (pressure.c) */
 	int64_t live_noted;                 /* live bytes last told to peak.h */
 	uint64_t base_objects, base_space;  /* the heap's totals when this thread took it over */
 	struct route *routes[HEAP_TAGS_MAX / ROUTES_CHUNK];
@@ -81,6 +82,13 @@ static inline struct thread *thread_of(struct heap *heap)
 	return (struct thread *)((char *)heap - offsetof(struct thread, heap));
 }
 
+/* The variant that tells what sites and counters cost (V=bare): all calls are one site's, so a class is a place. */
+#ifdef SLUICE_BARE
+enum { SITELESS = true };
+#else
+enum { SITELESS = false };
+#endif
+
 static inline uint64_t route_key(uintptr_t pc, unsigned class)
 {
 	return (uint64_t)pc << 8 | class; /* CLASSES <= 256; addresses of code have at most 55 bits, see SITE_RETIRED */
@@ -102,7 +110,7 @@ static inline unsigned key_class(uint64_t key)
  * lines; pcs are spread by the low digits of the golden ratio (multiplicative hashing: Knuth, TAOCP 3, 6.4). */
 static inline uint16_t *index_home(const struct front *front, uintptr_t pc, unsigned class)
 {
-	uint64_t spread = route_key(pc, class) * INDEX_SPREAD >> 44;
+	uint64_t spread = SITELESS ? 2 * (uint64_t) class : route_key(pc, class) * INDEX_SPREAD >> 44;
 	return (uint16_t *)((char *)front->index + (spread & front->mask));
 }
 
@@ -111,7 +119,7 @@ static inline uint16_t *index_home(const struct front *front, uintptr_t pc, unsi
 static inline void *thread_take(struct thread *thread, uintptr_t pc, unsigned class, size_t size)
 {
 	struct cache *cache = &thread->heap.caches[*index_home(&thread->front, pc, class)];
-	return __builtin_expect(cache->key == route_key(pc, class), 1) ? cache_take(cache, size) : NULL;
+	return SITELESS || __builtin_expect(cache->key == route_key(pc, class), 1) ? cache_take(cache, size) : NULL;
 }
 
 #endif

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """The scripts of scripts/bench as people call them: `prove --simulate`, whose coverage is counted here once more; `suite`
-interrupted in its overhead; `readme` on a copy of the tables.
+interrupted in its overhead; `readme` on a copy of the tables; `startup` on commands that succeed and fail.
 
 A signal is sent when a run has begun that comes after finished ones: a preloaded library says so into a FIFO."""
 
@@ -226,6 +226,36 @@ end
             for args in ((), ("--check",)):
                 self.assertIn("readme: ", self.readme(*args, status=2))
             self.assertEqual(self.read(), wrong)
+
+
+class Startup(unittest.TestCase):
+    ROW = r"(?m)^{} +(\d+) +(\d+) +(\d+) +(\d+)$"
+
+    def rows(self, said, name):
+        """Wall, least, CPU, faults of that allocator, in each table."""
+        return [tuple(map(int, found)) for found in re.findall(self.ROW.format(re.escape(name)), said)]
+
+    def test_each_command_under_each_allocator(self):
+        said = call("startup", "--runs", "3", "--allocators", "glibc,sluice,sluice+report")
+        for name in ("glibc", "sluice", "sluice+report"):
+            self.assertEqual(len(self.rows(said, name)), 3, said)
+            for wall, least, _cpu, faults in self.rows(said, name):
+                self.assertTrue(0 < least <= wall, said)
+                self.assertGreater(faults, 0)
+
+    def test_the_children_are_counted(self):
+        one, _, ten = self.rows(call("startup", "--runs", "3", "--allocators", "glibc"), "glibc")
+        self.assertGreater(ten[3], 5 * one[3], "ten programs have more than five times one's page faults")
+
+    def test_a_command_of_ones_own(self):
+        said = call("startup", "--runs", "2", "--allocators", "sluice", "--", "sh", "-c", "echo hidden")
+        self.assertEqual(len(self.rows(said, "sluice")), 1)
+        self.assertEqual(said.count("hidden"), 1, "in the title")
+
+    def test_what_cannot_be_measured(self):
+        self.assertIn("under glibc: status 1", call("startup", "--allocators", "glibc", "--", "false", status=1))
+        self.assertIn("/no/such", call("startup", "--allocators", "glibc", "--", "/no/such", status=1))
+        self.assertIn("no such allocator", call("startup", "--allocators", "nomalloc", status=2))
 
 
 class Uneven:
