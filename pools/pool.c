@@ -16,6 +16,7 @@
  */
 #include "pool.h"
 
+#include "huge.h"
 #include "meta.h"
 
 #include <string.h>
@@ -196,12 +197,20 @@ static bool admit(struct slab *slab, uint16_t tag)
 	return slab_has_tags(slab) || slab->tag == tag || tags_make(slab);
 }
 
+/* Bytes of a slab that are behind the end of its only block, and so need no memory. */
+static int64_t unfilled(unsigned class)
+{
+	const struct class *c = &class_table[class];
+	return class_is_single(class) ? ((int64_t)c->granules << GRANULE_SHIFT) - (int64_t)c->size : 0;
+}
+
 static void retire(struct heap *heap, struct pool *pool, struct slab *slab)
 {
 	pool_detach(heap, pool, slab);
 	if (slab->charged)
 		slab_discharge(slab);
 	tags_drop(slab);
+	huge_unfilled(-unfilled(slab->class));
 	range_give(slab);
 }
 
@@ -464,6 +473,7 @@ enum range_refusal pool_grow(struct heap *heap, struct pool *pool)
 	if (!slab)
 		return why;
 	slab->class = pool->class;
+	huge_unfilled(unfilled(pool->class));
 	slab->tags = &slab->tag;
 	slab->tag_shift = SLAB_ONE_TAG;
 	pool_attach(heap, pool, slab);
@@ -482,6 +492,7 @@ bool pool_resize(struct heap *heap, struct slab *slab, unsigned class, uint16_t 
 	}
 	if (granules < before)
 		range_cut(slab, granules);
+	huge_unfilled(unfilled(class) - unfilled(was));
 	slab->class = (uint8_t) class;
 	slab->tag = tag;
 	pool_attach(heap, &heap->shared[class], slab);

@@ -18,6 +18,7 @@
  */
 #include "range.h"
 
+#include "huge.h"
 #include "lock.h"
 #include "meta.h"
 #include "node.h"
@@ -41,6 +42,8 @@ enum {
 	PURGE_CALL_BYTES = 16 << 20, /* under a millisecond */
 	REFUSED_MS = 100
 };
+
+#define NO_REGION UINT32_MAX
 
 static struct {
 	struct lock lock;
@@ -88,7 +91,7 @@ bool range_init(size_t bytes)
 	uint32_t total = (uint32_t)(bytes >> GRANULE_SHIFT);
 	size_t map_bytes = (size_t)total / 8, slabs_bytes = (size_t)total * sizeof(struct slab);
 	struct slab *slabs = os_reserve(slabs_bytes, OS_PAGE);
-	size_t runs_size = runs_bytes(total), maps_bytes = runs_size + 2 * map_bytes;
+	size_t runs_size = runs_bytes(total), maps_bytes = runs_size + 2 * map_bytes + huge_bytes(total);
 	char *maps = os_map(maps_bytes); /* 1.6 MiB for 64 GiB, touched as far as the heap has grown */
 	if (!slabs || !maps) {
 		if (slabs)
@@ -101,6 +104,7 @@ bool range_init(size_t bytes)
 	runs_init(&state.free[0], maps, total);
 	state.dirty = (uint64_t *)(void *)(maps + runs_size);
 	state.aged = (uint64_t *)(void *)(maps + runs_size + map_bytes);
+	huge_init(maps + runs_size + 2 * map_bytes);
 	state.total = total;
 	state.used_max = total;
 	state.decay_ms = 1000;
@@ -260,8 +264,25 @@ static enum range_refusal place_locked(unsigned granules, unsigned node, uint32_
 	return why;
 }
 
+/* The end of what can be purged in one call from `first` on: a huge page alone, and nothing else with one. */
+static uint32_t purge_end_locked(uint32_t first)
+{
+	uint32_t end = (first / HUGE_GRANULES + 1) * HUGE_GRANULES;
+	while (!huge_is(first) && end < first + PURGE_RUN_MAX && !huge_is(end))
+		end += HUGE_GRANULES;
+	end = end < first + PURGE_RUN_MAX ? end : first + PURGE_RUN_MAX;
+	return end < state.top ? end : state.top;
+}
+
+/* Is it a hole in a huge page that has too few to be split for them? */
+static bool is_kept_locked(uint32_t granule)
+{
+	uint32_t region = granule / HUGE_GRANULES * HUGE_GRANULES;
+	return huge_is(granule) && bits_count(state.dirty, region, HUGE_GRANULES) < HUGE_HOLES;
+}
+
 /* Takes one aged (or, at `all`, dirty) run off the free map to be purged; 0 when there is none. */
-static uint32_t purgeable_locked(bool all, uint32_t from, uint32_t *first)
+static uint32_t purgeable_locked(bool all, uint32_t from, uint32_t *first, bool *split)
 {
 	const uint64_t *map = all ? state.dirty : state.aged;
 	for (uint32_t i = from; i < state.top; i++) {
@@ -269,12 +290,15 @@ static uint32_t purgeable_locked(bool all, uint32_t from, uint32_t *first)
 			i |= BITS_WORD - 1;
 			continue;
 		}
-		uint32_t count = 0;
-		while (i + count < state.top && count < PURGE_RUN_MAX && bit_test(map, i + count))
-			count++;
-		if (!count)
+		if (!bit_test(map, i) || (!all && is_kept_locked(i)))
 			continue;
+		uint32_t count = 0, end = purge_end_locked(i);
+		while (i + count < end && bit_test(map, i + count))
+			count++;
 		*first = i;
+		*split = huge_is(i);
+		if (*split)
+			huge_end(i);
 		unfree_locked(i, count);
 		bits_set(state.dirty, i, count, false);
 		bits_set(state.aged, i, count, false);
@@ -292,11 +316,14 @@ static size_t purge(bool all, size_t most)
 	uint32_t first = 0, count = 0;
 	for (uint32_t from = 0; bytes < most; from = first + count) {
 		lock_take(&state.lock);
-		count = purgeable_locked(all, from, &first);
+		bool split = false;
+		count = purgeable_locked(all, from, &first, &split);
 		state.purging += count != 0;
 		lock_drop(&state.lock);
 		if (!count)
 			break;
+		if (split)
+			huge_split(first);
 		bool clean = os_purge(range.base + ((size_t)first << GRANULE_SHIFT), (size_t)count << GRANULE_SHIFT);
 		lock_take(&state.lock);
 		if (clean) {
@@ -397,21 +424,37 @@ static void give_locked(struct slab *slab, uint32_t from)
 	free_locked(first, count);
 }
 
+/* Does a run that is about to be taken open a region that is to be a huge page? NO_REGION: none. */
+static uint32_t region_locked(uint32_t first, uint32_t granules)
+{
+	uint32_t region = (first + HUGE_GRANULES - 1) / HUGE_GRANULES * HUGE_GRANULES;
+	if (granules > CLASS_SHARED_GRANULES_MAX || region >= first + granules || region + HUGE_GRANULES > state.top ||
+	    state.decay_ms == 0)
+		return NO_REGION;
+	if (bits_count(state.free[node_of(region)].free, region, HUGE_GRANULES) != HUGE_GRANULES ||
+	    (state.dirty_count && bits_count(state.dirty, region, HUGE_GRANULES)))
+		return NO_REGION;
+	return huge_wants(region, state.used) ? region : NO_REGION;
+}
+
 struct slab *range_take(unsigned granules, enum range_refusal *why)
 {
 	struct slab *slab = NULL;
-	uint32_t first;
+	uint32_t first, region = NO_REGION;
 	lock_take(&state.lock);
 	if (state.used + granules > state.used_max)
 		*why = state.used_max < state.total ? RANGE_CAPACITY : RANGE_FULL;
 	else
 		*why = place_locked(granules, node_locked(), &first);
 	if (!*why) {
+		region = region_locked(first, granules);
 		bool zeroed = take_locked(first, granules) == 0;
 		slab = slab_make(first, granules, zeroed);
 	}
 	bool due = tick_locked();
 	lock_drop(&state.lock);
+	if (region != NO_REGION)
+		huge_make(region);
 	if (due)
 		purge(state.decay_ms == 0, PURGE_CALL_BYTES);
 	return slab;
@@ -499,6 +542,7 @@ struct range_usage range_usage(void)
 	                            .mapped = ((size_t)state.top << GRANULE_SHIFT) + records,
 	                            .metadata = records + 3 * (size_t)state.top / 8,
 	                            .purged = state.purged,
+	                            .huge = (size_t)huge_count() * HUGE_GRANULES << GRANULE_SHIFT,
 	                            .granules = state.top};
 }
 

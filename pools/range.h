@@ -20,6 +20,7 @@ struct range_usage {
 	size_t mapped;      /* bytes made accessible, blocks and records */
 	size_t metadata;    /* bytes of the records made accessible */
 	size_t purged;      /* bytes given back to the kernel so far */
+	size_t huge;        /* bytes the kernel was asked to have in huge pages (huge.h) */
 	uint32_t granules;  /* records [0, granules) have ever been in use */
 };
 
