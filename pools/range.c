@@ -35,7 +35,6 @@ enum {
 	RUN_MAX = CLASS_SLAB_GRANULES_MAX,
 	STEP_MIN = 64, /* granules made accessible at a time: 1 MiB, whose records are one page */
 	RECORDS_STEP = (64 << 10) / sizeof(struct slab),
-	NODE_STEP = 2 * 64,          /* several nodes: one's granules end where a huge page does */
 	NODES_FROM = 4 * 64,         /* granules: nodes are not looked for before the range is that large */
 	STEP_MAX = 16 * 64,          /* 16 MiB: under mlockall(MCL_FUTURE) a step is resident at once */
 	PURGE_RUN_MAX = 512,         /* granules taken off the free map at a time: 8 MiB */
@@ -193,7 +192,8 @@ static void node_set_locked(uint32_t first, uint32_t count, unsigned node)
 	node_prefer(range.base + ((size_t)first << GRANULE_SHIFT), (size_t)count << GRANULE_SHIFT, node);
 }
 
-/* Makes more accessible, for threads of the node, so that it has a free run of `granules`. */
+/* Makes more accessible, for threads of the node, so that it has a free run of `granules`. Where there are huge pages or several
+ * nodes, as far as one of them ends: a page is of one node. */
 static enum range_refusal grow_locked(uint32_t granules, unsigned node)
 {
 	granules -=
@@ -202,8 +202,8 @@ static enum range_refusal grow_locked(uint32_t granules, unsigned node)
 	step = step < STEP_MIN ? STEP_MIN : step > STEP_MAX ? STEP_MAX : step;
 	if (step < granules)
 		step = (granules + STEP_MIN - 1) & ~(uint32_t)(STEP_MIN - 1);
-	if (state.node_of)
-		step += -(state.top + step) & (NODE_STEP - 1);
+	if (state.node_of || state.top >= (uint32_t)HUGE_FROM >> GRANULE_SHIFT)
+		step += -(state.top + step) & (HUGE_GRANULES - 1);
 	if (step > state.total - state.top)
 		step = state.total - state.top;
 	if (step < granules)
