@@ -418,6 +418,29 @@ Test(pool, blocks_of_owned_slabs_do_not_pass)
 	model_walk("none passed", 0);
 }
 
+/* But those of an owner that takes no more: their slabs are its own no longer. */
+Test(pool, blocks_of_an_idle_owner_pass)
+{
+	void *list = NULL;
+	uint16_t to = user_tag(user, 54);
+	fill_owned(3, 1000);
+	user_age(user), user_age(user);
+	give(0);
+	struct cache *from = &user->heap.caches[user->tag_of[3]];
+	uint64_t owned = user->heap.shared[user_class_of[3]].slabs;
+	cr_assert_eq(cache_pass(from, to, 1, &list), 1);
+	cr_assert_not(slab_is_owned(slab_of(list)));
+	cr_assert_eq(slab_tag(slab_of(list), list), to);
+	cr_assert_eq(user->heap.shared[user_class_of[3]].slabs, owned + 1);
+	put_in_cache(&user->heap.caches[to], list, 1);
+	model_walk("passed", 0);
+	take(0, 54);
+	for (unsigned i = 0; i < 1000; i++)
+		give(i);
+	user_settle(user);
+	model_walk("given", 0);
+}
+
 /* --- limits ------------------------------------------------------------------------------------------------------- */
 
 Test(pool, owned_pools_end_at_their_most_and_are_reused)
