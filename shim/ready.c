@@ -118,13 +118,12 @@ static bool others_want(const struct thread *thread, uint16_t tag)
 	       taken(&thread->heap.caches[tag]) == route->seen;
 }
 
-/* The cache of `tag` is full. If it was refilled since the last time, or if another site would have taken of it, it may
- * hold twice as much, within the budget. */
-static void more_room(struct thread *thread, uint16_t tag)
+/* The cache of `tag` is full. If it was refilled since the last time, or is `wanted`, it may hold twice as much, within the
+ * budget. */
+static void more_room(struct thread *thread, uint16_t tag, bool wanted)
 {
 	struct route *route = route_at(thread, tag);
 	uint32_t twice = 2 * thread->heap.caches[tag].most, size = class_table[route->class].size;
-	bool wanted = others_want(thread, tag);
 	if (wanted && !twice)
 		twice = READY_FIRST;
 	if ((route->refilled || wanted) && twice <= READY_MAX && twice * size <= READY_BYTES_MAX)
@@ -163,20 +162,21 @@ void ready_overflow(struct thread *thread, struct cache *cache)
 		overflow_large(thread, tag);
 		return;
 	}
-	more_room(thread, tag);
+	more_room(thread, tag, others_want(thread, tag));
 	thread->stocked[route_at(thread, tag)->class] = tag;
 	uint32_t less = cache->most - cache->most / 2;
 	cache_shrink(&thread->heap, cache, cache->most - (less < OVERFLOW_MAX ? less : OVERFLOW_MAX));
 }
 
-/* What others freed comes home in lots, and the cache is full. */
+/* What others freed comes home in lots, and the cache is full. Where it may hold nothing that stays so: the heap may have been
+ * left, and whoever brings the blocks home keeps none in its caches. */
 static bool more_room_at_home(struct heap *heap, uint16_t tag)
 {
 	const struct cache *cache = &heap->caches[tag];
 	const struct route *route = route_at(thread_of(heap), tag);
 	if (!route->refilled || is_large(route->class))
 		return false;
-	more_room(thread_of(heap), tag);
+	more_room(thread_of(heap), tag, false);
 	return cache->room >= 0;
 }
 
