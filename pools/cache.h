@@ -82,18 +82,27 @@ static inline uint64_t cache_frees(const struct cache *cache)
 	return cache->allocs - (uint64_t)cache_alive(cache);
 }
 
-/* `count` blocks were put on the list from the pools, or left it for them (less than 0). */
+/* The next two change two numbers that make a third, cache_alive; a fork may catch the thread between them and keep what
+ * is there for ever. They go in the order that makes blocks of the list look alive meanwhile, never the other way round. */
+
+/* `count` blocks were put on the list from the pools, or are about to leave it for them (less than 0). */
 static inline void cache_supply(struct cache *cache, int64_t count)
 {
-	cache->supplied += count;
-	cache->room -= count;
+	int64_t supplied = cache->supplied + count, room = cache->room - count;
+	if (count < 0)
+		__atomic_store_n(&cache->room, room, __ATOMIC_RELAXED);
+	__atomic_store_n(&cache->supplied, supplied, __ATOMIC_RELEASE);
+	__atomic_store_n(&cache->room, room, __ATOMIC_RELEASE);
 }
 
 /* How many blocks the list may hold from now on. */
 static inline void cache_set_most(struct cache *cache, uint32_t most)
 {
-	cache->room += (int64_t)most - cache->most;
-	cache->most = most;
+	int64_t room = cache->room + ((int64_t)most - cache->most);
+	if (most > cache->most)
+		__atomic_store_n(&cache->room, room, __ATOMIC_RELAXED);
+	__atomic_store_n(&cache->most, most, __ATOMIC_RELEASE);
+	__atomic_store_n(&cache->room, room, __ATOMIC_RELEASE);
 }
 
 #endif

@@ -143,8 +143,8 @@ void cache_shrink(struct heap *heap, struct cache *cache, uint64_t keep)
 	uint64_t cached = cache_cached(cache);
 	if (cached <= keep)
 		return;
+	cache_supply(cache, (int64_t)keep - (int64_t)cached); /* first: their slab may go */
 	cache->free = pool_give(heap, cache->free, (uint32_t)(cached - keep));
-	cache_supply(cache, (int64_t)keep - (int64_t)cached);
 }
 
 uint16_t slab_whose(const struct slab *slab, const void *block, struct heap **heap)

@@ -13,8 +13,8 @@
  *
  * Where the machine has several memory nodes (node.h), each word of the maps, 1 MiB, belongs to the node whose thread made
  * it accessible. A thread's run comes from its own node's words, else from new ones, and only when there can be none from
- * another node's. So what one node's thread has touched and given back serves the same node. Each node has a map of free
- * granules of its own.
+ * another node's. So what one node's thread has touched and given back serves the same node. Each node has a map of its own
+ * of what is free (struct runs): it shows only that node's words.
  */
 #include "range.h"
 
@@ -46,7 +46,7 @@ enum {
 
 static struct {
 	struct lock lock;
-	struct runs free[NODES_MAX]; /* by node; the first alone where there is one */
+	struct runs runs[NODES_MAX]; /* what is free, by node */
 	uint64_t *dirty, *aged;
 	uint32_t total;       /* granules in the range */
 	uint32_t top;         /* granules below it are accessible */
@@ -55,8 +55,9 @@ static struct {
 	uint32_t used_max;    /* cap */
 	uint32_t used_peak;
 	uint32_t dirty_count;
-	uint32_t purging; /* runs that are off all maps while the kernel purges them */
-	uint8_t *node_of; /* by word; NULL: one node */
+	uint32_t purging;    /* runs that are off all maps while the kernel purges them */
+	uint8_t *node_of;    /* by word; NULL: one node */
+	unsigned first_node; /* its first that asked */
 	bool nodes_known;
 	int64_t decay_ms;
 	uint64_t tick_at;    /* ms */
@@ -100,7 +101,7 @@ bool range_init(size_t bytes)
 		os_unmap(base, bytes);
 		return false;
 	}
-	runs_init(&state.free[0], maps, total);
+	runs_init(&state.runs[0], maps, total);
 	state.dirty = (uint64_t *)(void *)(maps + runs_size);
 	state.aged = (uint64_t *)(void *)(maps + runs_size + map_bytes);
 	huge_init(maps + runs_size + 2 * map_bytes);
@@ -153,35 +154,50 @@ static unsigned node_of(uint32_t granule)
 	return state.node_of ? state.node_of[granule / BITS_WORD] : 0;
 }
 
-/* A map for each of the nodes but the first, with nothing in it. */
-static bool nodes_map_locked(unsigned nodes)
+static struct runs *runs_at(uint32_t granule)
 {
-	size_t bytes = runs_bytes(state.total);
-	char *maps = os_map((nodes - 1) * bytes);
-	for (unsigned node = 1; maps && node < nodes; node++)
-		runs_init(&state.free[node], maps + (node - 1) * bytes, state.total);
-	return maps;
+	return &state.runs[node_of(granule)];
 }
 
-/* The calling thread's node. What was accessible before nodes were looked for is said to be of the one that is first to
- * ask. No memory to note them: one. */
+/* A map for the node, which has none of its own yet; false: no memory. */
+static bool runs_make(unsigned node)
+{
+	void *memory = os_map(runs_bytes(state.total));
+	if (memory)
+		runs_init(&state.runs[node], memory, state.total);
+	return memory;
+}
+
+/* What was accessible before nodes were looked for is said to be of the one that is first to ask. */
+static void nodes_know_locked(void)
+{
+	state.nodes_known = true;
+	uint32_t words = state.total / BITS_WORD;
+	if (node_look() <= 1 || !(state.node_of = os_map(words)))
+		return;
+	unsigned first = node_here();
+	memset(state.node_of, (int)first, state.top / BITS_WORD);
+	struct runs all = state.runs[0];
+	state.runs[0] = (struct runs){.free = NULL};
+	state.runs[first] = all;
+	state.first_node = first;
+}
+
+/* The calling thread's node; no memory to keep several apart: the first that asked. */
 static unsigned node_locked(void)
 {
-	if (!state.nodes_known && state.top >= NODES_FROM) {
-		state.nodes_known = true;
-		uint32_t words = state.total / BITS_WORD;
-		unsigned nodes = node_look();
-		if (nodes > NODES_MAX)
-			nodes = NODES_MAX;
-		if (nodes > 1 && nodes_map_locked(nodes) && (state.node_of = os_map(words))) {
-			unsigned here = node_here();
-			struct runs all = state.free[0];
-			state.free[0] = state.free[here];
-			state.free[here] = all;
-			memset(state.node_of, (int)here, state.top / BITS_WORD);
-		}
-	}
-	return state.node_of ? node_here() : 0;
+	if (!state.nodes_known && state.top >= NODES_FROM)
+		nodes_know_locked();
+	if (!state.node_of)
+		return 0;
+	unsigned node = node_here();
+	return state.runs[node].free || runs_make(node) ? node : state.first_node;
+}
+
+/* Free granules of the node at the end of what is accessible, up to RUN_MAX: a run may begin there. */
+static uint32_t tail_locked(unsigned node)
+{
+	return runs_before(&state.runs[node], state.top, RUN_MAX);
 }
 
 static void node_set_locked(uint32_t first, uint32_t count, unsigned node)
@@ -196,8 +212,7 @@ static void node_set_locked(uint32_t first, uint32_t count, unsigned node)
  * nodes, as far as one of them ends: a page is of one node. */
 static enum range_refusal grow_locked(uint32_t granules, unsigned node)
 {
-	granules -=
-		runs_before(&state.free[node], state.top, RUN_MAX); /* a run may begin before the end of what is accessible */
+	granules -= tail_locked(node);
 	uint32_t step = state.top / 8 & ~(uint32_t)(STEP_MIN - 1);
 	step = step < STEP_MIN ? STEP_MIN : step > STEP_MAX ? STEP_MAX : step;
 	if (step < granules)
@@ -215,40 +230,38 @@ static enum range_refusal grow_locked(uint32_t granules, unsigned node)
 		return refused_locked();
 	state.refused_at = 0;
 	node_set_locked(state.top, step, node);
-	runs_free(&state.free[node], state.top, step);
+	runs_free(&state.runs[node], state.top, step);
 	state.top += step;
 	return RANGE_OK;
 }
 
-/* The end of the part of [first, end) that belongs to first's node: purged runs cross borders. */
-static uint32_t node_end(uint32_t first, uint32_t end)
+/* How many of the granules from `first` on are of one node. */
+static uint32_t stretch(uint32_t first, uint32_t count)
 {
-	uint32_t w = first / BITS_WORD + 1;
-	while (state.node_of && w * BITS_WORD < end && state.node_of[w] == state.node_of[w - 1])
-		w++;
-	return state.node_of && w * BITS_WORD < end ? w * BITS_WORD : end;
+	uint32_t end = first + count, at = first | (BITS_WORD - 1);
+	if (!state.node_of)
+		return count;
+	while (at + 1 < end && node_of(at + 1) == node_of(first))
+		at += BITS_WORD;
+	return at + 1 < end ? at + 1 - first : count;
 }
 
+/* Runs that were purged cross borders between nodes. */
 static void free_locked(uint32_t first, uint32_t count)
 {
-	for (uint32_t i = first, end; i < first + count; i = end) {
-		end = node_end(i, first + count);
-		runs_free(&state.free[node_of(i)], i, end - i);
-	}
+	for (uint32_t here; count; first += here, count -= here)
+		runs_free(runs_at(first), first, here = stretch(first, count));
 }
 
 static void unfree_locked(uint32_t first, uint32_t count)
 {
-	for (uint32_t i = first, end; i < first + count; i = end) {
-		end = node_end(i, first + count);
-		runs_take(&state.free[node_of(i)], i, end - i);
-	}
+	for (uint32_t here; count; first += here, count -= here)
+		runs_take(runs_at(first), first, here = stretch(first, count));
 }
 
-/* The node's first free run of `granules`; state.top when there is none. */
 static uint32_t find_locked(unsigned granules, unsigned node)
 {
-	return state.free[node].free ? runs_find(&state.free[node], granules, 0, state.top) : state.top;
+	return state.runs[node].free ? runs_find(&state.runs[node], granules, 0, state.top) : state.top;
 }
 
 /* Finds a free run for a thread of the node: there, or behind all that is accessible, or at another node. */
@@ -281,7 +294,8 @@ static bool is_kept_locked(uint32_t granule)
 	return huge_is(granule) && bits_count(state.dirty, region, HUGE_GRANULES) < HUGE_HOLES;
 }
 
-/* Takes one aged (or, at `all`, dirty) run off the free map to be purged; 0 when there is none. */
+/* Takes one aged (or, at `all`, dirty) run off the free map to be purged; 0 when there is none. *split: first it must be told
+ * that it is no part of a huge page any more. */
 static uint32_t purgeable_locked(bool all, uint32_t from, uint32_t *first, bool *split)
 {
 	const uint64_t *map = all ? state.dirty : state.aged;
@@ -412,6 +426,14 @@ static uint32_t take_locked(uint32_t first, uint32_t count)
 	return dirty;
 }
 
+static bool is_of_node(uint32_t first, uint32_t count, unsigned node)
+{
+	for (uint32_t w = first / BITS_WORD; state.node_of && w <= (first + count - 1) / BITS_WORD; w++)
+		if (state.node_of[w] != node)
+			return false;
+	return true;
+}
+
 /* Gives back the granules of the slab from the one at `from` on. */
 static void give_locked(struct slab *slab, uint32_t from)
 {
@@ -431,7 +453,7 @@ static uint32_t region_locked(uint32_t first, uint32_t granules)
 	if (granules > CLASS_SHARED_GRANULES_MAX || region >= first + granules || region + HUGE_GRANULES > state.top ||
 	    state.decay_ms == 0)
 		return NO_REGION;
-	if (bits_count(state.free[node_of(region)].free, region, HUGE_GRANULES) != HUGE_GRANULES ||
+	if (bits_count(runs_at(region)->free, region, HUGE_GRANULES) != HUGE_GRANULES ||
 	    (state.dirty_count && bits_count(state.dirty, region, HUGE_GRANULES)))
 		return NO_REGION;
 	return huge_wants(region, state.used) ? region : NO_REGION;
@@ -477,9 +499,8 @@ bool range_extend(struct slab *slab, unsigned granules)
 	lock_take(&state.lock);
 	bool free = state.used + more <= state.used_max;
 	if (free && end + more > state.top) /* to the end of what is accessible, and on */
-		free = end + runs_before(&state.free[node], state.top, RUN_MAX) == state.top &&
-		       grow_locked(more, node) == RANGE_OK;
-	free = free && bits_count(state.free[node].free, end, more) == more;
+		free = end + tail_locked(node) == state.top && grow_locked(more, node) == RANGE_OK;
+	free = free && is_of_node(end, more, node) && bits_count(state.runs[node].free, end, more) == more;
 	if (free) {
 		take_locked(end, more);
 		rest_make(slab, granules);
@@ -548,7 +569,7 @@ struct range_usage range_usage(void)
 
 bool range_is_free(uint32_t granule)
 {
-	return bit_test(state.free[node_of(granule)].free, granule);
+	return bit_test(runs_at(granule)->free, granule);
 }
 
 void range_fork_prepare(void)

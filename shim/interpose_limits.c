@@ -27,15 +27,16 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* A filter is about to be set, or may be. jemalloc's start opens files and asks for the processors: it must be done by then. */
+/* A filter is about to be set, or may be. jemalloc's start opens files and asks for the processors: it must be done before. */
 static void filter_coming(bool for_certain)
 {
 	if (!process_is_self())
 		return;
-	if (process_start())
-		fallback_start();
-	if (for_certain)
+	if (for_certain) {
+		if (process_start())
+			fallback_start();
 		confined_note();
+	}
 	pressure_stop();
 	node_stop();
 }
