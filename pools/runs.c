@@ -108,7 +108,7 @@ static void lower(struct runs *runs, uint32_t word, unsigned step)
 		runs->longest[level][word] = now;
 		if (++level == RUNS_LEVELS || runs->longest[level][word / RUNS_FAN] != before)
 			return;
-		now = greatest(&runs->longest[level - 1][word / RUNS_FAN * RUNS_FAN]);
+		now = greatest(&runs->longest[level - 1][(size_t)word / RUNS_FAN * RUNS_FAN]);
 	}
 }
 

@@ -119,7 +119,8 @@ struct cache *route_cache(struct thread *thread, uintptr_t pc, unsigned class)
 	uint64_t key = route_key(pc, class);
 	uint16_t *entry = probe(thread, key), tag = *entry;
 	if (!tag)
-		return is_full(thread) && pc != PC_OTHER ? route_cache(thread, PC_OTHER, class) : NULL;
+		return pc != PC_OTHER && thread_has_heap(thread) && is_full(thread) ? route_cache(thread, PC_OTHER, class)
+		                                                                    : NULL;
 	if (entry != index_home(&thread->front, pc, class))
 		bring_home(thread, key, entry);
 	return &thread->heap.caches[tag];
