@@ -25,7 +25,9 @@ enum {
 	CARVE_BYTES = 4096, /* blocks are linked a page ahead of their use, so memory is touched as it is needed */
 	EMPTY_FRACTION = 8,
 	SPARE_BYTES = 1 << 20, /* and an eighth of the heap's used bytes */
-	SPARE_FRACTION = 8
+	SPARE_FRACTION = 8,
+	GROWTH_FRACTION = 16, /* so what is not carved yet is at most so much of the pool's slabs */
+	GROWTH_GRANULES = 64  /* 1 MiB at a time */
 };
 
 static void discharge_nobody(struct slab *slab)
@@ -463,20 +465,34 @@ void heap_shed_spares(struct heap *heap)
 			pool_shed(heap, &heap->shared[c]);
 }
 
-enum range_refusal pool_grow(struct heap *heap, struct pool *pool)
+unsigned pool_growth(const struct pool *pool)
+{
+	unsigned rate = pool->growth / 2, share = pool->slabs / GROWTH_FRACTION;
+	unsigned most = GROWTH_GRANULES / class_table[pool->class].granules;
+	unsigned count = rate < share ? rate : share;
+	count = count < most ? count : most;
+	return count && !class_is_single(pool->class) ? count : 1;
+}
+
+enum range_refusal pool_grow(struct heap *heap, struct pool *pool, unsigned count)
 {
 	const struct class *class = &class_table[pool->class];
 	enum range_refusal why;
 	if (heap->spare_bytes >= (uint64_t) class->granules << GRANULE_SHIFT)
 		heap_shed_spares(heap);
-	struct slab *slab = range_take(class->granules, &why);
+	struct slab *slab = range_take_some(class->granules, count, &why);
 	if (!slab)
 		return why;
-	slab->class = pool->class;
-	huge_unfilled(unfilled(pool->class));
-	slab->tags = &slab->tag;
-	slab->tag_shift = SLAB_ONE_TAG;
-	pool_attach(heap, pool, slab);
+	for (uint32_t next = slab_index(slab); next != SLAB_NIL;) {
+		slab = &range.slabs[next];
+		next = slab->next;
+		slab->class = pool->class;
+		huge_unfilled(unfilled(pool->class));
+		slab->tags = &slab->tag;
+		slab->tag_shift = SLAB_ONE_TAG;
+		pool_attach(heap, pool, slab);
+	}
+	pool->growth += pool->growth < UINT8_MAX;
 	return RANGE_OK;
 }
 

@@ -28,8 +28,11 @@ void *pool_give(struct heap *heap, void *list, uint32_t count);
 /* Every block of the full slab is back, and what was in them, links too, is gone: it is as if it was never carved. */
 void pool_renew(struct heap *heap, struct slab *slab);
 
-/* Gives one more slab to the pool. */
-enum range_refusal pool_grow(struct heap *heap, struct pool *pool);
+/* How many slabs the pool should grow by: the more the faster it grows, and no more than a sixteenth of what it has. */
+unsigned pool_growth(const struct pool *pool);
+
+/* Gives so many more slabs to the pool, or as many as there are: RANGE_OK if it is one at least. */
+enum range_refusal pool_grow(struct heap *heap, struct pool *pool, unsigned count);
 
 /* The block a slab's carving starts with; it goes on in address order and around. */
 uint32_t slab_first_block(const struct slab *slab);

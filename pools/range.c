@@ -459,27 +459,48 @@ static uint32_t region_locked(uint32_t first, uint32_t granules)
 	return huge_wants(region, state.used) ? region : NO_REGION;
 }
 
-struct slab *range_take(unsigned granules, enum range_refusal *why)
+/* *region: that of the huge page to be made; a run opens one only where none is so far. */
+static struct slab *take_run_locked(unsigned granules, unsigned node, uint32_t *region, enum range_refusal *why)
 {
-	struct slab *slab = NULL;
-	uint32_t first, region = NO_REGION;
-	lock_take(&state.lock);
+	uint32_t first;
 	if (state.used + granules > state.used_max)
 		*why = state.used_max < state.total ? RANGE_CAPACITY : RANGE_FULL;
 	else
-		*why = place_locked(granules, node_locked(), &first);
-	if (!*why) {
-		region = region_locked(first, granules);
-		bool zeroed = take_locked(first, granules) == 0;
-		slab = slab_make(first, granules, zeroed);
+		*why = place_locked(granules, node, &first);
+	if (*why)
+		return NULL;
+	if (*region == NO_REGION)
+		*region = region_locked(first, granules);
+	bool zeroed = take_locked(first, granules) == 0;
+	return slab_make(first, granules, zeroed);
+}
+
+struct slab *range_take_some(unsigned granules, unsigned count, enum range_refusal *why)
+{
+	uint32_t region = NO_REGION, head = SLAB_NIL, *tail = &head;
+	enum range_refusal enough;
+	lock_take(&state.lock);
+	unsigned node = node_locked();
+	for (unsigned i = 0; i < count; i++) {
+		struct slab *slab = take_run_locked(granules, node, &region, i ? &enough : why);
+		if (!slab)
+			break;
+		*tail = slab_index(slab);
+		tail = &slab->next;
 	}
+	*tail = SLAB_NIL;
 	bool due = tick_locked();
 	lock_drop(&state.lock);
 	if (region != NO_REGION)
 		huge_make(region);
 	if (due)
 		purge(state.decay_ms == 0, PURGE_CALL_BYTES);
-	return slab;
+	return head == SLAB_NIL ? NULL : &range.slabs[head];
+}
+
+struct slab *range_take(unsigned granules, enum range_refusal *why)
+{
+	return range_take_some(granules, 1, why);
 }
 
 void range_give(struct slab *slab)

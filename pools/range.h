@@ -36,6 +36,10 @@ int64_t range_decay(void);
  * SLAB_REST. NULL: see *why. */
 struct slab *range_take(unsigned granules, enum range_refusal *why);
 
+/* The same for `count` runs at once, or as many as there are; linked by `next`, the last one's SLAB_NIL. They lie side by side
+ * where what is free does. */
+struct slab *range_take_some(unsigned granules, unsigned count, enum range_refusal *why);
+
 /* Gives a run back. Nobody may hold a block of it. */
 void range_give(struct slab *slab);
 

@@ -186,7 +186,7 @@ static bool has_earned(const struct thread *thread, const struct route *route, u
 	return live > 0 && (uint64_t)live * class->size >= (uint64_t) class->granules << GRANULE_SHIFT;
 }
 
-/* One more slab for an owned pool, if caps and budget allow. */
+/* More slabs for an owned pool, if caps and budget allow. */
 static bool grow_owned(struct thread *thread, struct pool *pool)
 {
 	size_t bytes = (size_t)class_table[pool->class].granules << GRANULE_SHIFT;
@@ -194,7 +194,8 @@ static bool grow_owned(struct thread *thread, struct pool *pool)
 	if (!budget_allows(thread, bytes, &charged))
 		return false;
 	struct slab *newest = NULL;
-	if (pool_grow(&thread->heap, pool) == RANGE_OK)
+	unsigned count = charged ? 1 : budget_allows_many(thread, bytes, pool_growth(pool));
+	if (pool_grow(&thread->heap, pool, count) == RANGE_OK)
 		newest = &range.slabs[pool->partly];
 	struct slab unused = {.charged = charged};
 	if (newest)
@@ -277,7 +278,7 @@ static uint32_t take_shared(struct thread *thread, uint16_t tag, uint32_t want, 
 		count = pool_take(&thread->heap, pool, tag, want, most, list);
 	if (count)
 		return count;
-	enum range_refusal refusal = pool_grow(&thread->heap, pool);
+	enum range_refusal refusal = pool_grow(&thread->heap, pool, pool_growth(pool));
 	if (refusal == RANGE_OK)
 		return pool_take(&thread->heap, pool, tag, want, most, list);
 	*why = reasons[refusal];
