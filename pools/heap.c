@@ -177,6 +177,7 @@ void heap_age(struct heap *heap, void (*lost)(struct heap *, uint16_t tag))
 			continue;
 		pool->idle = pool->taken ? 0 : (uint8_t)(pool->idle + (pool->idle < UINT8_MAX));
 		pool->taken = 0;
+		pool->growth /= 2;
 		if (pool->idle < HEAP_IDLE_AGES)
 			continue;
 		pool_shed(heap, pool);

@@ -37,8 +37,9 @@ struct pool {
 	uint16_t index; /* in the heap */
 	uint8_t class;
 	bool shared;
-	bool open;    /* owned pools: in use */
-	uint8_t idle; /* heap_age calls in a row that saw no pool_take */
+	bool open;      /* owned pools: in use */
+	uint8_t idle;   /* heap_age calls in a row that saw no pool_take */
+	uint8_t growth; /* pool_grow calls of late; heap_age halves it */
 };
 
 struct heap {

@@ -58,6 +58,13 @@ bool os_purge(void *start, size_t bytes)
 	return done;
 }
 
+void os_advise_huge(void *start, size_t bytes, bool huge)
+{
+	int saved = errno;
+	madvise(start, bytes, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+	errno = saved;
+}
+
 /* By this thread's id, not the process's: that is the first thread's, which has no memory any more once it has ended. */
 bool os_peek(void *to, const void *from, size_t bytes)
 {
@@ -122,6 +129,14 @@ uint64_t os_now_ms(void)
 	if (clock_gettime(CLOCK_MONOTONIC_COARSE, &now) != 0)
 		return 0;
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+uint64_t os_now_ns(void)
+{
+	struct timespec now;
+	if (clock_gettime(CLOCK_MONOTONIC, &now) != 0)
+		return 0;
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
 size_t os_address_limit(void)

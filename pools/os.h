@@ -28,6 +28,9 @@ void os_unmap(void *start, size_t bytes);
 /* Gives the pages back to the kernel at once; they read as zeros afterwards. false: they still hold their bytes. */
 bool os_purge(void *start, size_t bytes);
 
+/* Asks for huge pages there, or that there be none. Where the kernel has none, nothing happens. */
+void os_advise_huge(void *start, size_t bytes, bool huge);
+
 /* Copies what may be unmapped at this moment, or is not readable: then false, and `to` holds anything; so too where the
  * kernel or a container refuses the call. About half a microsecond. Not after a seccomp filter: it may kill. */
 bool os_peek(void *to, const void *from, size_t bytes);
@@ -48,6 +51,9 @@ size_t os_read(const char *path, char *text, size_t bytes);
 
 /* Milliseconds on a coarse monotonic clock: a few nanoseconds a call, no system call. */
 uint64_t os_now_ms(void);
+
+/* Nanoseconds on a fine monotonic clock. */
+uint64_t os_now_ns(void);
 
 /* Bytes this process may still add to its address space (RLIMIT_AS), SIZE_MAX when there is no limit. */
 size_t os_address_limit(void);

@@ -16,6 +16,7 @@
  */
 #include "pool.h"
 
+#include "huge.h"
 #include "meta.h"
 
 #include <string.h>
@@ -24,7 +25,9 @@ enum {
 	CARVE_BYTES = 4096, /* blocks are linked a page ahead of their use, so memory is touched as it is needed */
 	EMPTY_FRACTION = 8,
 	SPARE_BYTES = 1 << 20, /* and an eighth of the heap's used bytes */
-	SPARE_FRACTION = 8
+	SPARE_FRACTION = 8,
+	GROWTH_FRACTION = 16, /* so what is not carved yet is at most so much of the pool's slabs */
+	GROWTH_GRANULES = 64  /* 1 MiB at a time */
 };
 
 static void discharge_nobody(struct slab *slab)
@@ -196,12 +199,20 @@ static bool admit(struct slab *slab, uint16_t tag)
 	return slab_has_tags(slab) || slab->tag == tag || tags_make(slab);
 }
 
+/* Bytes of a slab that are behind the end of its only block, and so need no memory. */
+static int64_t unfilled(unsigned class)
+{
+	const struct class *c = &class_table[class];
+	return class_is_single(class) ? ((int64_t)c->granules << GRANULE_SHIFT) - (int64_t)c->size : 0;
+}
+
 static void retire(struct heap *heap, struct pool *pool, struct slab *slab)
 {
 	pool_detach(heap, pool, slab);
 	if (slab->charged)
 		slab_discharge(slab);
 	tags_drop(slab);
+	huge_unfilled(-unfilled(slab->class));
 	range_give(slab);
 }
 
@@ -287,13 +298,38 @@ static uint32_t take_free(struct slab *slab, uint32_t want, uint32_t most, void 
 	return want;
 }
 
+static void slab_share(struct heap *heap, struct pool *pool, struct slab *slab)
+{
+	pool_detach(heap, pool, slab);
+	pool_attach(heap, &heap->shared[slab->class], slab);
+}
+
+/* Nobody has taken from the owned pool for a while: its free blocks may serve others. */
+static bool is_idle(const struct pool *pool)
+{
+	return pool->idle && !pool->taken;
+}
+
+/* Makes the slab one whose blocks may change their tags, if that is not against its owner's interest. */
+static bool make_passable(struct slab *slab)
+{
+	if (slab_is_owned(slab)) {
+		struct heap *heap = slab_heap(slab);
+		struct pool *pool = pool_at(heap, slab->pool);
+		if (!is_idle(pool))
+			return false;
+		slab_share(heap, pool, slab);
+	}
+	return class_is_single(slab->class) || slab_has_tags(slab) || tags_make(slab);
+}
+
 uint32_t cache_pass(struct cache *from, uint16_t tag, uint32_t want, void **list)
 {
 	void **cut = &from->free;
 	uint32_t count = 0;
 	for (; count < want && *cut; count++, cut = *cut) {
 		struct slab *slab = slab_of(*cut);
-		if (slab_is_owned(slab) || !(class_is_single(slab->class) || slab_has_tags(slab) || tags_make(slab)))
+		if (!make_passable(slab))
 			break;
 		uint32_t index = slab_has_tags(slab) ? slab_tag_index(slab, *cut) : 0;
 		__atomic_store_n(&slab->tags[index], tag, __ATOMIC_RELAXED); /* slab_whose may look */
@@ -429,19 +465,34 @@ void heap_shed_spares(struct heap *heap)
 			pool_shed(heap, &heap->shared[c]);
 }
 
-enum range_refusal pool_grow(struct heap *heap, struct pool *pool)
+unsigned pool_growth(const struct pool *pool)
+{
+	unsigned rate = pool->growth / 2, share = pool->slabs / GROWTH_FRACTION;
+	unsigned most = GROWTH_GRANULES / class_table[pool->class].granules;
+	unsigned count = rate < share ? rate : share;
+	count = count < most ? count : most;
+	return count && !class_is_single(pool->class) ? count : 1;
+}
+
+enum range_refusal pool_grow(struct heap *heap, struct pool *pool, unsigned count)
 {
 	const struct class *class = &class_table[pool->class];
 	enum range_refusal why;
 	if (heap->spare_bytes >= (uint64_t) class->granules << GRANULE_SHIFT)
 		heap_shed_spares(heap);
-	struct slab *slab = range_take(class->granules, &why);
+	struct slab *slab = range_take_some(class->granules, count, &why);
 	if (!slab)
 		return why;
-	slab->class = pool->class;
-	slab->tags = &slab->tag;
-	slab->tag_shift = SLAB_ONE_TAG;
-	pool_attach(heap, pool, slab);
+	for (uint32_t next = slab_index(slab); next != SLAB_NIL;) {
+		slab = &range.slabs[next];
+		next = slab->next;
+		slab->class = pool->class;
+		huge_unfilled(unfilled(pool->class));
+		slab->tags = &slab->tag;
+		slab->tag_shift = SLAB_ONE_TAG;
+		pool_attach(heap, pool, slab);
+	}
+	pool->growth += pool->growth < UINT8_MAX;
 	return RANGE_OK;
 }
 
@@ -457,6 +508,7 @@ bool pool_resize(struct heap *heap, struct slab *slab, unsigned class, uint16_t 
 	}
 	if (granules < before)
 		range_cut(slab, granules);
+	huge_unfilled(unfilled(class) - unfilled(was));
 	slab->class = (uint8_t) class;
 	slab->tag = tag;
 	pool_attach(heap, &heap->shared[class], slab);
@@ -503,17 +555,16 @@ struct pool *pool_open(struct heap *heap, uint16_t tag, unsigned class)
 	return pool;
 }
 
-static void slab_share(struct heap *heap, struct pool *pool, struct slab *slab)
+bool pool_has_reclaimed(const struct pool *shared)
 {
-	pool_detach(heap, pool, slab);
-	pool_attach(heap, &heap->shared[slab->class], slab);
+	return shared->partly != SLAB_NIL && range.slabs[shared->partly].budgeted;
 }
 
 bool pool_reclaim(struct heap *heap, unsigned class)
 {
 	for (uint32_t i = 0; i < heap->owned_slots; i++) {
 		struct pool *pool = pool_at(heap, (uint16_t)(CLASSES + i));
-		if (pool->open && pool->class == class && pool->idle && !pool->taken && pool->partly != SLAB_NIL) {
+		if (pool->open && pool->class == class && is_idle(pool) && pool->partly != SLAB_NIL) {
 			slab_share(heap, pool, &range.slabs[pool->partly_last]);
 			return true;
 		}

@@ -28,8 +28,11 @@ void *pool_give(struct heap *heap, void *list, uint32_t count);
 /* Every block of the full slab is back, and what was in them, links too, is gone: it is as if it was never carved. */
 void pool_renew(struct heap *heap, struct slab *slab);
 
-/* Gives one more slab to the pool. */
-enum range_refusal pool_grow(struct heap *heap, struct pool *pool);
+/* How many slabs the pool should grow by: the more the faster it grows, and no more than a sixteenth of what it has. */
+unsigned pool_growth(const struct pool *pool);
+
+/* Gives so many more slabs to the pool, or as many as there are: RANGE_OK if it is one at least. */
+enum range_refusal pool_grow(struct heap *heap, struct pool *pool, unsigned count);
 
 /* The block a slab's carving starts with; it goes on in address order and around. */
 uint32_t slab_first_block(const struct slab *slab);
@@ -41,6 +44,9 @@ uint32_t cache_pass(struct cache *from, uint16_t tag, uint32_t want, void **list
 /* Moves a slab with free blocks from an owned pool of the class to the shared one, if there is such a pool that nobody has
  * taken from for a while. To be asked before the shared pool grows: what one site has left is room for another. */
 bool pool_reclaim(struct heap *heap, unsigned class);
+
+/* Has the shared pool free blocks in a slab that was reclaimed, or lost by its owner? */
+bool pool_has_reclaimed(const struct pool *shared);
 
 /* Turns an owned pool's slabs into shared ones and closes it. In the heap's books they stay owned, so that what a site
  * left behind keeps being held against the next one's. */

@@ -18,6 +18,7 @@
  */
 #include "range.h"
 
+#include "huge.h"
 #include "lock.h"
 #include "meta.h"
 #include "node.h"
@@ -34,13 +35,14 @@ enum {
 	RUN_MAX = CLASS_SLAB_GRANULES_MAX,
 	STEP_MIN = 64, /* granules made accessible at a time: 1 MiB, whose records are one page */
 	RECORDS_STEP = (64 << 10) / sizeof(struct slab),
-	NODE_STEP = 2 * 64,          /* several nodes: one's granules end where a huge page does */
 	NODES_FROM = 4 * 64,         /* granules: nodes are not looked for before the range is that large */
 	STEP_MAX = 16 * 64,          /* 16 MiB: under mlockall(MCL_FUTURE) a step is resident at once */
 	PURGE_RUN_MAX = 512,         /* granules taken off the free map at a time: 8 MiB */
 	PURGE_CALL_BYTES = 16 << 20, /* under a millisecond */
 	REFUSED_MS = 100
 };
+
+#define NO_REGION UINT32_MAX
 
 static struct {
 	struct lock lock;
@@ -89,7 +91,7 @@ bool range_init(size_t bytes)
 	uint32_t total = (uint32_t)(bytes >> GRANULE_SHIFT);
 	size_t map_bytes = (size_t)total / 8, slabs_bytes = (size_t)total * sizeof(struct slab);
 	struct slab *slabs = os_reserve(slabs_bytes, OS_PAGE);
-	size_t runs_size = runs_bytes(total), maps_bytes = runs_size + 2 * map_bytes;
+	size_t runs_size = runs_bytes(total), maps_bytes = runs_size + 2 * map_bytes + huge_bytes(total);
 	char *maps = os_map(maps_bytes); /* 1.6 MiB for 64 GiB, touched as far as the heap has grown */
 	if (!slabs || !maps) {
 		if (slabs)
@@ -102,6 +104,7 @@ bool range_init(size_t bytes)
 	runs_init(&state.runs[0], maps, total);
 	state.dirty = (uint64_t *)(void *)(maps + runs_size);
 	state.aged = (uint64_t *)(void *)(maps + runs_size + map_bytes);
+	huge_init(maps + runs_size + 2 * map_bytes);
 	state.total = total;
 	state.used_max = total;
 	state.decay_ms = 1000;
@@ -205,7 +208,8 @@ static void node_set_locked(uint32_t first, uint32_t count, unsigned node)
 	node_prefer(range.base + ((size_t)first << GRANULE_SHIFT), (size_t)count << GRANULE_SHIFT, node);
 }
 
-/* Makes more accessible, for threads of the node, so that it has a free run of `granules`. */
+/* Makes more accessible, for threads of the node, so that it has a free run of `granules`. Where there are huge pages or several
+ * nodes, as far as one of them ends: a page is of one node. */
 static enum range_refusal grow_locked(uint32_t granules, unsigned node)
 {
 	granules -= tail_locked(node);
@@ -213,8 +217,8 @@ static enum range_refusal grow_locked(uint32_t granules, unsigned node)
 	step = step < STEP_MIN ? STEP_MIN : step > STEP_MAX ? STEP_MAX : step;
 	if (step < granules)
 		step = (granules + STEP_MIN - 1) & ~(uint32_t)(STEP_MIN - 1);
-	if (state.node_of)
-		step += -(state.top + step) & (NODE_STEP - 1);
+	if (state.node_of || state.top >= (uint32_t)HUGE_FROM >> GRANULE_SHIFT)
+		step += -(state.top + step) & (HUGE_GRANULES - 1);
 	if (step > state.total - state.top)
 		step = state.total - state.top;
 	if (step < granules)
@@ -273,8 +277,26 @@ static enum range_refusal place_locked(unsigned granules, unsigned node, uint32_
 	return why;
 }
 
-/* Takes one aged (or, at `all`, dirty) run off the free map to be purged; 0 when there is none. */
-static uint32_t purgeable_locked(bool all, uint32_t from, uint32_t *first)
+/* The end of what can be purged in one call from `first` on: a huge page alone, and nothing else with one. */
+static uint32_t purge_end_locked(uint32_t first)
+{
+	uint32_t end = (first / HUGE_GRANULES + 1) * HUGE_GRANULES;
+	while (!huge_is(first) && end < first + PURGE_RUN_MAX && !huge_is(end))
+		end += HUGE_GRANULES;
+	end = end < first + PURGE_RUN_MAX ? end : first + PURGE_RUN_MAX;
+	return end < state.top ? end : state.top;
+}
+
+/* Is it a hole in a huge page that has too few to be split for them? */
+static bool is_kept_locked(uint32_t granule)
+{
+	uint32_t region = granule / HUGE_GRANULES * HUGE_GRANULES;
+	return huge_is(granule) && bits_count(state.dirty, region, HUGE_GRANULES) < HUGE_HOLES;
+}
+
+/* Takes one aged (or, at `all`, dirty) run off the free map to be purged; 0 when there is none. *split: first it must be told
+ * that it is no part of a huge page any more. */
+static uint32_t purgeable_locked(bool all, uint32_t from, uint32_t *first, bool *split)
 {
 	const uint64_t *map = all ? state.dirty : state.aged;
 	for (uint32_t i = from; i < state.top; i++) {
@@ -282,12 +304,15 @@ static uint32_t purgeable_locked(bool all, uint32_t from, uint32_t *first)
 			i |= BITS_WORD - 1;
 			continue;
 		}
-		uint32_t count = 0;
-		while (i + count < state.top && count < PURGE_RUN_MAX && bit_test(map, i + count))
-			count++;
-		if (!count)
+		if (!bit_test(map, i) || (!all && is_kept_locked(i)))
 			continue;
+		uint32_t count = 0, end = purge_end_locked(i);
+		while (i + count < end && bit_test(map, i + count))
+			count++;
 		*first = i;
+		*split = huge_is(i);
+		if (*split)
+			huge_end(i);
 		unfree_locked(i, count);
 		bits_set(state.dirty, i, count, false);
 		bits_set(state.aged, i, count, false);
@@ -305,11 +330,14 @@ static size_t purge(bool all, size_t most)
 	uint32_t first = 0, count = 0;
 	for (uint32_t from = 0; bytes < most; from = first + count) {
 		lock_take(&state.lock);
-		count = purgeable_locked(all, from, &first);
+		bool split = false;
+		count = purgeable_locked(all, from, &first, &split);
 		state.purging += count != 0;
 		lock_drop(&state.lock);
 		if (!count)
 			break;
+		if (split)
+			huge_split(first);
 		bool clean = os_purge(range.base + ((size_t)first << GRANULE_SHIFT), (size_t)count << GRANULE_SHIFT);
 		lock_take(&state.lock);
 		if (clean) {
@@ -418,24 +446,61 @@ static void give_locked(struct slab *slab, uint32_t from)
 	free_locked(first, count);
 }
 
-struct slab *range_take(unsigned granules, enum range_refusal *why)
+/* Does a run that is about to be taken open a region that is to be a huge page? NO_REGION: none. */
+static uint32_t region_locked(uint32_t first, uint32_t granules)
 {
-	struct slab *slab = NULL;
+	uint32_t region = (first + HUGE_GRANULES - 1) / HUGE_GRANULES * HUGE_GRANULES;
+	if (granules > CLASS_SHARED_GRANULES_MAX || region >= first + granules || region + HUGE_GRANULES > state.top ||
+	    state.decay_ms == 0)
+		return NO_REGION;
+	if (bits_count(runs_at(region)->free, region, HUGE_GRANULES) != HUGE_GRANULES ||
+	    (state.dirty_count && bits_count(state.dirty, region, HUGE_GRANULES)))
+		return NO_REGION;
+	return huge_wants(region, state.used) ? region : NO_REGION;
+}
+
+/* *region: that of the huge page to be made; a run opens one only where none is so far. */
+static struct slab *take_run_locked(unsigned granules, unsigned node, uint32_t *region, enum range_refusal *why)
+{
 	uint32_t first;
-	lock_take(&state.lock);
 	if (state.used + granules > state.used_max)
 		*why = state.used_max < state.total ? RANGE_CAPACITY : RANGE_FULL;
 	else
-		*why = place_locked(granules, node_locked(), &first);
-	if (!*why) {
-		bool zeroed = take_locked(first, granules) == 0;
-		slab = slab_make(first, granules, zeroed);
+		*why = place_locked(granules, node, &first);
+	if (*why)
+		return NULL;
+	if (*region == NO_REGION)
+		*region = region_locked(first, granules);
+	bool zeroed = take_locked(first, granules) == 0;
+	return slab_make(first, granules, zeroed);
+}
+
+struct slab *range_take_some(unsigned granules, unsigned count, enum range_refusal *why)
+{
+	uint32_t region = NO_REGION, head = SLAB_NIL, *tail = &head;
+	enum range_refusal enough;
+	lock_take(&state.lock);
+	unsigned node = node_locked();
+	for (unsigned i = 0; i < count; i++) {
+		struct slab *slab = take_run_locked(granules, node, &region, i ? &enough : why);
+		if (!slab)
+			break;
+		*tail = slab_index(slab);
+		tail = &slab->next;
 	}
+	*tail = SLAB_NIL;
 	bool due = tick_locked();
 	lock_drop(&state.lock);
+	if (region != NO_REGION)
+		huge_make(region);
 	if (due)
 		purge(state.decay_ms == 0, PURGE_CALL_BYTES);
-	return slab;
+	return head == SLAB_NIL ? NULL : &range.slabs[head];
+}
+
+struct slab *range_take(unsigned granules, enum range_refusal *why)
+{
+	return range_take_some(granules, 1, why);
 }
 
 void range_give(struct slab *slab)
@@ -519,6 +584,7 @@ struct range_usage range_usage(void)
 	                            .mapped = ((size_t)state.top << GRANULE_SHIFT) + records,
 	                            .metadata = records + 3 * (size_t)state.top / 8,
 	                            .purged = state.purged,
+	                            .huge = (size_t)huge_count() * HUGE_GRANULES << GRANULE_SHIFT,
 	                            .granules = state.top};
 }
 

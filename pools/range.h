@@ -20,6 +20,7 @@ struct range_usage {
 	size_t mapped;      /* bytes made accessible, blocks and records */
 	size_t metadata;    /* bytes of the records made accessible */
 	size_t purged;      /* bytes given back to the kernel so far */
+	size_t huge;        /* bytes the kernel was asked to have in huge pages (huge.h) */
 	uint32_t granules;  /* records [0, granules) have ever been in use */
 };
 
@@ -34,6 +35,10 @@ int64_t range_decay(void);
 /* A run for a slab, nothing in its record but `granules`, the records behind it, as far as SLAB_REST_MAX, set to
  * SLAB_REST. NULL: see *why. */
 struct slab *range_take(unsigned granules, enum range_refusal *why);
+
+/* The same for `count` runs at once, or as many as there are; linked by `next`, the last one's SLAB_NIL. They lie side by side
+ * where what is free does. */
+struct slab *range_take_some(unsigned granules, unsigned count, enum range_refusal *why);
 
 /* Gives a run back. Nobody may hold a block of it. */
 void range_give(struct slab *slab);

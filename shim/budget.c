@@ -28,12 +28,15 @@ static uint64_t live_bytes(const struct thread *thread)
 	return used > ready ? used - ready : 0;
 }
 
+static uint64_t unused_bytes(const struct thread *thread)
+{
+	return thread->heap.owned_bytes - thread->heap.owned_used_bytes + thread->ready_owned_max;
+}
+
 bool budget_allows(const struct thread *thread, size_t bytes, uint8_t *charged)
 {
-	const struct heap *heap = &thread->heap;
-	uint64_t unused = heap->owned_bytes - heap->owned_used_bytes + thread->ready_owned_max;
 	*charged = 0;
-	if (unused + bytes <= live_bytes(thread) / 8)
+	if (unused_bytes(thread) + bytes <= live_bytes(thread) / 8)
 		return true;
 	int64_t granules = (int64_t)(bytes >> GRANULE_SHIFT);
 	int64_t left = atomic_load_explicit(&allowance_left, memory_order_relaxed);
@@ -44,6 +47,13 @@ bool budget_allows(const struct thread *thread, size_t bytes, uint8_t *charged)
 			return true;
 		}
 	return false;
+}
+
+unsigned budget_allows_many(const struct thread *thread, size_t bytes, unsigned count)
+{
+	while (count > 1 && unused_bytes(thread) + count * bytes > live_bytes(thread) / 8)
+		count--;
+	return count;
 }
 
 bool budget_allows_ready(const struct thread *thread, size_t bytes)

@@ -25,6 +25,9 @@ void budget_init(uint64_t allowance);
 /* May the thread own one more slab of `bytes`? On true, *charged is what it took of the allowance, in granules. */
 bool budget_allows(const struct thread *thread, size_t bytes, uint8_t *charged);
 
+/* Of `count` slabs of `bytes` each, of which it may own one without the allowance: how many? */
+unsigned budget_allows_many(const struct thread *thread, size_t bytes, unsigned count);
+
 /* May the thread's caches hold `bytes` more ready? All of them together are bounded by L/8 + BUDGET_READY_SLACK, and for a
  * thread that thrashes (ready.h) by BUDGET_READY_TAG more for each route, which is of the order of what its books take. */
 bool budget_allows_ready(const struct thread *thread, size_t bytes);

@@ -16,6 +16,7 @@
 #include "inert.h"
 #include "module.h"
 #include "pools/classes.h"
+#include "pools/huge.h"
 #include "pools/meta.h"
 #include "pools/range.h"
 #include "pressure.h"
@@ -97,6 +98,7 @@ static void set_up(void)
 	if (range_init((size_t)conf.range)) {
 		range_limit(conf.pool_max ? (size_t)conf.pool_max : SIZE_MAX);
 		range_decay_set(conf.decay);
+		huge_allow(conf.thp);
 	}
 	ready_init();
 	threads_init();
@@ -211,6 +213,7 @@ static __attribute__((constructor)) void begin(int argc, char **argv, char **env
 		if (range.bytes) {
 			range_limit(conf.pool_max ? (size_t)conf.pool_max : SIZE_MAX);
 			range_decay_set(conf.decay);
+			huge_allow(conf.thp);
 		}
 	}
 	publish_begin(argc, argv);

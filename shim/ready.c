@@ -18,6 +18,7 @@ enum {
 	OVERFLOW_MAX = 64, /* a batch: what goes back is still in the processor's first cache */
 	READY_MAX = 1024,  /* what goes back and forth may be longer: a program's own batches */
 	READY_BYTES_MAX = 64 << 10,
+	READY_FIRST = 2,                  /* blocks of a site that only frees, for the others, to begin with */
 	LARGE = 4 << 10,                  /* classes above it have allowances of their own */
 	READY_SINGLE_BYTES_MAX = 4 << 20, /* of a single-block class, but always one block */
 	READY_LARGE_FEW = 4,              /* a list as short only gives back what is over */
@@ -101,12 +102,31 @@ void ready_refilled(struct thread *thread, uint16_t tag, uint32_t count)
 	route_at(thread, tag)->refilled = 1;
 }
 
-/* The cache of `tag` is full. If it was refilled since the last time, it may hold twice as much, within the budget. */
-static void more_room(struct thread *thread, uint16_t tag)
+/* A number that changes when blocks are taken from the cache. */
+static uint32_t taken(const struct cache *cache)
+{
+	return (uint32_t)(SITELESS ? cache->room * 31 + cache->supplied : (int64_t)cache->allocs);
+}
+
+/* Does the site only free, while another of its class finds nothing ready and goes to the pools? Then that one could use what
+ * this one frees. */
+static bool others_want(const struct thread *thread, uint16_t tag)
+{
+	const struct route *route = route_at(thread, tag);
+	uint16_t other = thread->stocked[route->class];
+	return other && other != tag && route_at(thread, other)->refilled &&
+	       taken(&thread->heap.caches[tag]) == route->seen;
+}
+
+/* The cache of `tag` is full. If it was refilled since the last time, or is `wanted`, it may hold twice as much, within the
+ * budget. */
+static void more_room(struct thread *thread, uint16_t tag, bool wanted)
 {
 	struct route *route = route_at(thread, tag);
-	uint32_t twice = 2 * thread->heap.caches[tag].most;
-	if (route->refilled && twice <= READY_MAX && twice * class_table[route->class].size <= READY_BYTES_MAX)
+	uint32_t twice = 2 * thread->heap.caches[tag].most, size = class_table[route->class].size;
+	if (wanted && !twice)
+		twice = READY_FIRST;
+	if ((route->refilled || wanted) && twice <= READY_MAX && twice * size <= READY_BYTES_MAX)
 		allow_ready(thread, tag, twice);
 	route->refilled = 0;
 }
@@ -142,20 +162,21 @@ void ready_overflow(struct thread *thread, struct cache *cache)
 		overflow_large(thread, tag);
 		return;
 	}
-	more_room(thread, tag);
+	more_room(thread, tag, others_want(thread, tag));
 	thread->stocked[route_at(thread, tag)->class] = tag;
 	uint32_t less = cache->most - cache->most / 2;
 	cache_shrink(&thread->heap, cache, cache->most - (less < OVERFLOW_MAX ? less : OVERFLOW_MAX));
 }
 
-/* What others freed comes home in lots, and the cache is full. */
+/* What others freed comes home in lots, and the cache is full. Where it may hold nothing that stays so: the heap may have been
+ * left, and whoever brings the blocks home keeps none in its caches. */
 static bool more_room_at_home(struct heap *heap, uint16_t tag)
 {
 	const struct cache *cache = &heap->caches[tag];
 	const struct route *route = route_at(thread_of(heap), tag);
 	if (!route->refilled || is_large(route->class))
 		return false;
-	more_room(thread_of(heap), tag);
+	more_room(thread_of(heap), tag, false);
 	return cache->room >= 0;
 }
 
@@ -177,12 +198,6 @@ void ready_settle(struct thread *thread)
 {
 	for (uint32_t tag = 1; tag <= thread->heap.tags; tag++)
 		empty_cache(thread, (uint16_t)tag);
-}
-
-/* A number that changes when blocks are taken from the cache. */
-static uint32_t taken(const struct cache *cache)
-{
-	return (uint32_t)(SITELESS ? cache->room * 31 + cache->supplied : (int64_t)cache->allocs);
 }
 
 void ready_age(struct thread *thread)

@@ -186,7 +186,7 @@ static bool has_earned(const struct thread *thread, const struct route *route, u
 	return live > 0 && (uint64_t)live * class->size >= (uint64_t) class->granules << GRANULE_SHIFT;
 }
 
-/* One more slab for an owned pool, if caps and budget allow. */
+/* More slabs for an owned pool, if caps and budget allow. */
 static bool grow_owned(struct thread *thread, struct pool *pool)
 {
 	size_t bytes = (size_t)class_table[pool->class].granules << GRANULE_SHIFT;
@@ -194,7 +194,8 @@ static bool grow_owned(struct thread *thread, struct pool *pool)
 	if (!budget_allows(thread, bytes, &charged))
 		return false;
 	struct slab *newest = NULL;
-	if (pool_grow(&thread->heap, pool) == RANGE_OK)
+	unsigned count = charged ? 1 : budget_allows_many(thread, bytes, pool_growth(pool));
+	if (pool_grow(&thread->heap, pool, count) == RANGE_OK)
 		newest = &range.slabs[pool->partly];
 	struct slab unused = {.charged = charged};
 	if (newest)
@@ -204,12 +205,17 @@ static bool grow_owned(struct thread *thread, struct pool *pool)
 	return newest;
 }
 
+static bool may_ask(const struct thread *thread, const struct route *route)
+{
+	return route_limits.own && thread->refills >= route->retry_at;
+}
+
+/* From what the route's own pool has, which it gets here if it has earned one. */
 static uint32_t take_owned(struct thread *thread, uint16_t tag, uint32_t want, uint32_t most, void **list)
 {
 	struct route *route = route_at(thread, tag);
-	bool may_ask = thread->refills >= route->retry_at;
 	if (route->pool == POOL_NONE) {
-		if (!route_limits.own || !may_ask || thread->heap.owned_pools >= route_limits.owned_max ||
+		if (!may_ask(thread, route) || thread->heap.owned_pools >= route_limits.owned_max ||
 		    !has_earned(thread, route, tag))
 			return 0;
 		struct pool *opened = pool_open(&thread->heap, tag, route->class);
@@ -217,14 +223,30 @@ static uint32_t take_owned(struct thread *thread, uint16_t tag, uint32_t want, u
 			return 0;
 		set_pool(thread, tag, opened->index);
 	}
+	return pool_take(&thread->heap, pool_at(&thread->heap, route->pool), tag, want, most, list);
+}
+
+/* From what an owner has left that takes no more: before the route's own pool grows for it. */
+static uint32_t take_left(struct thread *thread, uint16_t tag, uint32_t want, uint32_t most, void **list)
+{
+	unsigned class = route_at(thread, tag)->class;
+	struct pool *shared = &thread->heap.shared[class];
+	if (!pool_has_reclaimed(shared) && !pool_reclaim(&thread->heap, class))
+		return 0;
+	return pool_take(&thread->heap, shared, tag, want, most, list);
+}
+
+/* From a further slab of the route's own pool. */
+static uint32_t take_grown(struct thread *thread, uint16_t tag, uint32_t want, uint32_t most, void **list)
+{
+	struct route *route = route_at(thread, tag);
+	if (route->pool == POOL_NONE || !may_ask(thread, route))
+		return 0;
 	struct pool *pool = pool_at(&thread->heap, route->pool);
-	uint32_t count = pool_take(&thread->heap, pool, tag, want, most, list);
-	if (!count && may_ask) {
-		if (grow_owned(thread, pool))
-			return pool_take(&thread->heap, pool, tag, want, most, list);
-		route->retry_at = thread->refills + RETRY_REFILLS;
-	}
-	return count;
+	if (grow_owned(thread, pool))
+		return pool_take(&thread->heap, pool, tag, want, most, list);
+	route->retry_at = thread->refills + RETRY_REFILLS;
+	return 0;
 }
 
 /* The tag on `heap` for blocks that had `tag` on `from`: same site, same class. */
@@ -256,7 +278,7 @@ static uint32_t take_shared(struct thread *thread, uint16_t tag, uint32_t want, 
 		count = pool_take(&thread->heap, pool, tag, want, most, list);
 	if (count)
 		return count;
-	enum range_refusal refusal = pool_grow(&thread->heap, pool);
+	enum range_refusal refusal = pool_grow(&thread->heap, pool, pool_growth(pool));
 	if (refusal == RANGE_OK)
 		return pool_take(&thread->heap, pool, tag, want, most, list);
 	*why = reasons[refusal];
@@ -315,6 +337,10 @@ static bool refill(struct thread *thread, uint16_t tag, enum ledger_reason *why)
 		kind = KIND_SHARED;
 		count = take_passed(thread, tag, want, &list);
 	}
+	if (!count)
+		count = take_left(thread, tag, want, most, &list);
+	if (!count && (count = take_grown(thread, tag, want, most, &list)))
+		kind = KIND_OWNED;
 	if (!count)
 		count = take_shared(thread, tag, want, most, &list, why);
 	struct cache *cache = &thread->heap.caches[tag]; /* only now: heap_claim may have added tags and so moved it */

@@ -82,7 +82,7 @@ static uint32_t fetch(struct user *user, unsigned key, uint32_t want, void **lis
 	uint32_t count = pool_take(heap, pool, tag, want, most, list);
 	if (!count && !owned && heap_claim(heap, pool->class, translate))
 		count = pool_take(heap, pool, tag, want, most, list);
-	if (!count && (*why = pool_grow(heap, pool)) == RANGE_OK)
+	if (!count && (*why = pool_grow(heap, pool, pool_growth(pool))) == RANGE_OK)
 		count = pool_take(heap, pool, tag, want, most, list);
 	return count;
 }

@@ -1,5 +1,6 @@
 /* One heap's pools against a model that knows every block alive: whose it is, what is in it, and that nothing overlaps. Then
  * piece by piece: carving, owning, ageing, reclaiming, passing on, and where it all ends. */
+#include "pools/walk.h"
 #include "tests/dice.h"
 #include "tests/pool_model.h"
 
@@ -112,7 +113,7 @@ Test(pool, a_slab_is_carved_whole)
 		uint16_t tag = heap_tag_new(&user->heap, 1000 + class);
 		uint32_t capacity = class_table[class].capacity, count, total = 0;
 		void *list, *all = NULL;
-		cr_assert_eq(pool_grow(&user->heap, pool), RANGE_OK);
+		cr_assert_eq(pool_grow(&user->heap, pool, 1), RANGE_OK);
 		struct slab *slab = &range.slabs[pool->partly];
 		cr_assert_lt(slab_first_block(slab), capacity);
 		memset(seen, 0, sizeof(seen));
@@ -136,13 +137,85 @@ Test(pool, a_slab_is_carved_whole)
 	cr_assert_eq(range_usage().active, 0);
 }
 
+/* Takes every free block of the pool and all of so many growths. Returns the slabs of the last growth. */
+static uint32_t grow_often(struct pool *pool, uint16_t tag, int times)
+{
+	uint32_t before = pool->slabs;
+	void *list;
+	while (times--) {
+		while (pool_take(&user->heap, pool, tag, 1000, 1000, &list))
+			;
+		before = pool->slabs;
+		cr_assert_eq(pool_grow(&user->heap, pool, pool_growth(pool)), RANGE_OK);
+	}
+	return pool->slabs - before;
+}
+
+static void no_pool_lost(struct heap *heap, uint16_t tag)
+{
+	cr_assert_fail("heap %u, tag %u", heap->id, tag);
+}
+
+Test(pool, a_pool_that_grows_fast_grows_by_more_slabs_at_a_time)
+{
+	unsigned class = class_of(512);
+	struct pool *pool = &user->heap.shared[class];
+	uint16_t tag = heap_tag_new(&user->heap, 77);
+	cr_assert_eq(pool_growth(pool), 1);
+	cr_assert_eq(grow_often(pool, tag, 16), 1, "it is small");
+	uint32_t last = grow_often(pool, tag, 100);
+	cr_assert_geq(last, 8);
+	cr_assert_leq(last, 1 + pool->slabs / 16);
+	cr_assert_geq(pool->empty, last - 1);
+	for (uint32_t i = pool->partly; range.slabs[i].next != SLAB_NIL; i = range.slabs[i].next)
+		cr_assert_eq(range.slabs[i].next, i + class_table[class].granules, "side by side");
+	last = grow_often(pool, tag, 40);
+	cr_assert_eq(last, ((1 << 20) >> GRANULE_SHIFT) / class_table[class].granules, "1 MiB is the most");
+	cr_assert_null(walk_own_heap(&user->heap));
+}
+
+Test(pool, a_pool_that_cools_grows_by_one_slab_again)
+{
+	struct pool *pool = &user->heap.shared[class_of(512)];
+	uint16_t tag = heap_tag_new(&user->heap, 77);
+	cr_assert_gt(grow_often(pool, tag, 116), 1);
+	for (unsigned last = pool_growth(pool), ages = 0; last > 1; last = pool_growth(pool)) {
+		heap_age(&user->heap, no_pool_lost);
+		cr_assert_leq(pool_growth(pool), last);
+		cr_assert_lt(ages++, 8);
+	}
+	cr_assert_eq(pool->empty, 0, "and what it had no use for is gone");
+}
+
+Test(pool, a_cap_ends_a_growth_of_many_slabs_without_loss)
+{
+	struct pool *pool = &user->heap.shared[class_of(512)];
+	uint16_t tag = heap_tag_new(&user->heap, 77);
+	grow_often(pool, tag, 116);
+	cr_assert_gt(pool_growth(pool), 4);
+	range_limit(range_usage().active + 2 * GRANULE_BYTES);
+	uint32_t before = pool->slabs;
+	cr_assert_eq(pool_grow(&user->heap, pool, pool_growth(pool)), RANGE_OK);
+	cr_assert_eq(pool->slabs - before, 2);
+	cr_assert_eq(pool_grow(&user->heap, pool, pool_growth(pool)), RANGE_CAPACITY);
+	cr_assert_eq(pool->slabs - before, 2);
+	cr_assert_null(walk_own_heap(&user->heap));
+}
+
+Test(pool, large_blocks_never_come_in_advance)
+{
+	struct pool *pool = &user->heap.shared[class_of(64 << 10)];
+	uint16_t tag = heap_tag_new(&user->heap, 77);
+	cr_assert_eq(grow_often(pool, tag, 100), 1);
+}
+
 Test(pool, take_gives_no_more_than_wanted)
 {
 	void *list;
 	uint16_t tag = user_tag(user, 0);
 	struct pool *pool = &user->heap.shared[user_class_of[0]];
 	cr_assert_eq(pool_take(&user->heap, pool, tag, 5, 5, &list), 0, "no slab yet");
-	cr_assert_eq(pool_grow(&user->heap, pool), RANGE_OK);
+	cr_assert_eq(pool_grow(&user->heap, pool, 1), RANGE_OK);
 	for (uint32_t want = 1; want < 40; want++) {
 		uint32_t count = pool_take(&user->heap, pool, tag, want, want, &list), length = 0;
 		for (void *block = list; block; block = *(void **)block)
@@ -253,7 +326,7 @@ Test(pool, a_whole_list_comes_where_it_is_no_work)
 	uint16_t tag = user_tag(user, 3), other = user_tag(user, 54);
 	struct pool *pool = &user->heap.shared[user_class_of[3]];
 	uint32_t capacity = class_table[user_class_of[3]].capacity, count;
-	cr_assert_eq(pool_grow(&user->heap, pool), RANGE_OK);
+	cr_assert_eq(pool_grow(&user->heap, pool, 1), RANGE_OK);
 	while ((count = pool_take(&user->heap, pool, tag, capacity, capacity, &list)))
 		for (void *next; list; list = next) {
 			next = *(void **)list;
@@ -416,6 +489,29 @@ Test(pool, blocks_of_owned_slabs_do_not_pass)
 	cr_assert_eq(cache_pass(from, to, 10, &list), 0);
 	cr_assert_eq(cache_cached(from), ready);
 	model_walk("none passed", 0);
+}
+
+/* But those of an owner that takes no more: their slabs are its own no longer. */
+Test(pool, blocks_of_an_idle_owner_pass)
+{
+	void *list = NULL;
+	uint16_t to = user_tag(user, 54);
+	fill_owned(3, 1000);
+	user_age(user), user_age(user);
+	give(0);
+	struct cache *from = &user->heap.caches[user->tag_of[3]];
+	uint64_t owned = user->heap.shared[user_class_of[3]].slabs;
+	cr_assert_eq(cache_pass(from, to, 1, &list), 1);
+	cr_assert_not(slab_is_owned(slab_of(list)));
+	cr_assert_eq(slab_tag(slab_of(list), list), to);
+	cr_assert_eq(user->heap.shared[user_class_of[3]].slabs, owned + 1);
+	put_in_cache(&user->heap.caches[to], list, 1);
+	model_walk("passed", 0);
+	take(0, 54);
+	for (unsigned i = 0; i < 1000; i++)
+		give(i);
+	user_settle(user);
+	model_walk("given", 0);
 }
 
 /* --- limits ------------------------------------------------------------------------------------------------------- */

@@ -5,6 +5,7 @@
 #include "shim/budget.h"
 #include "shim/ready.h"
 #include "tests/acting.h"
+#include "tests/dice.h"
 #include "tests/sites.h"
 
 #include <criterion/criterion.h>
@@ -89,8 +90,8 @@ static void let_ages_pass(unsigned ages)
 		churn(100, 5000, 1);
 }
 
-/* What an idle owner has left free is another site's before the heap grows. */
-Test(route, what_an_idle_owner_has_left_serves_another_site)
+/* What an idle owner has left free is another site's before the heap grows; `own`: before that one's own pool grows. */
+static void check_left(bool own)
 {
 	enum { COUNT = 8000 };
 	static void *kept[COUNT];
@@ -98,7 +99,7 @@ Test(route, what_an_idle_owner_has_left_serves_another_site)
 	for (unsigned i = 0; i < COUNT; i++)
 		kept[i] = blocks[i];
 	cr_assert_neq(route(1, 64)->pool, POOL_NONE);
-	route_limits.own = false; /* the other site takes from the shared pool */
+	route_limits.own = own; /* off: the other site takes from the shared pool */
 	for (unsigned i = 0; i < COUNT; i += 3)
 		release(kept[i]);
 	let_ages_pass(3);
@@ -106,11 +107,55 @@ Test(route, what_an_idle_owner_has_left_serves_another_site)
 	size_t active = range_usage().active;
 	take(2, 64, COUNT / 3);
 	cr_assert_leq(range_usage().active, active + 2 * GRANULE_BYTES);
-	cr_assert_not(is_owned(blocks[0]));
+	cr_assert(own || !is_owned(blocks[0]));
 	whole();
 	give(COUNT / 3);
 	for (unsigned i = 0; i < COUNT; i++)
 		if (i % 3)
 			release(kept[i]);
+	whole();
+}
+
+Test(route, what_an_idle_owner_has_left_serves_another_site)
+{
+	check_left(false);
+}
+
+Test(route, what_an_idle_owner_has_left_serves_another_owner)
+{
+	check_left(true);
+}
+
+/* One site's blocks are replaced by another's at random: what the first frees is the second's at once, though nobody takes
+ * from the first any more. */
+Test(route, blocks_pass_from_a_site_that_only_frees)
+{
+	enum { LIVE = 20000 };
+	static void *live[LIVE];
+	struct dice dice = dice_of(7);
+	route_limits.own = false;
+	for (unsigned i = 0; i < LIVE; i++)
+		live[i] = allocate(200, pc_of(1));
+	size_t active = 0;
+	uint64_t refills = 0;
+	for (unsigned round = 0; round < 3; round++) {
+		uint64_t before = thread_self->refills;
+		for (unsigned i = 0; i < LIVE / 2; i++) {
+			void **one = &live[dice_below(&dice, LIVE)];
+			release(*one);
+			*one = allocate(200, pc_of(2));
+			cr_assert_not_null(*one);
+		}
+		refills = thread_self->refills - before;
+		if (round == 0) { /* from now on the first site is known to take no more */
+			let_ages_pass(2);
+			active = range_usage().active;
+		}
+	}
+	cr_assert_leq(range_usage().active, active + active / 32, "what was free is used again");
+	cr_assert_leq(refills, LIVE / 2 / 6, "%lu refills; it is 2461 where the first site keeps nothing ready", refills);
+	whole();
+	for (unsigned i = 0; i < LIVE; i++)
+		release(live[i]);
 	whole();
 }
