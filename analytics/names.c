@@ -93,16 +93,19 @@ static char *readable(const char *symbol, const char *name)
 	return plain;
 }
 
-/* Puts the symbol table's name where it covers the address: the dynamic symbol of the report may be a neighbour's. */
-static void better_symbol(Dwfl_Module *file, GElf_Addr call, const char **symbol, uint64_t *symbol_offset)
+/* Puts the symbol table's name where it covers the address: the dynamic symbol of the report may be a neighbour's.
+ * Returns whether it does. */
+static bool better_symbol(Dwfl_Module *file, GElf_Addr call, const char **symbol, uint64_t *symbol_offset)
 {
 	GElf_Off offset;
 	GElf_Sym entry;
 	const char *name = dwfl_module_addrinfo(file, call, &offset, &entry, NULL, NULL, NULL);
-	if (name && *name && (offset < entry.st_size || !*symbol)) {
+	bool covers = name && *name && offset < entry.st_size;
+	if (covers || (name && *name && !*symbol)) {
 		*symbol = name;
 		*symbol_offset = offset + 1;
 	}
+	return covers;
 }
 
 static struct name_chain chain_make(struct names *s, const struct report_frame *frame)
@@ -111,15 +114,15 @@ static struct name_chain chain_make(struct names *s, const struct report_frame *
 	const char *symbol = frame->symbol;
 	uint64_t symbol_offset = frame->symbol_offset;
 	struct name_chain chain = {.count = 0};
-	bool mapped = frame->mapping < s->report->mappings_count;
+	bool mapped = frame->mapping < s->report->mappings_count, covered = false;
 	struct module *m = mapped ? &s->modules[frame->mapping] : NULL;
 	if (m && !m->tried) {
-		m->file = symbol_file_open(&s->search, &s->report->mappings[frame->mapping]);
+		symbol_file_open(&m->file, &s->search, &s->report->mappings[frame->mapping]);
 		m->tried = true;
 	}
 	if (m && m->file.module && frame->offset) {
 		GElf_Addr call = frame->offset + m->file.bias - 1;
-		better_symbol(m->file.module, call, &symbol, &symbol_offset);
+		covered = better_symbol(m->file.module, call, &symbol, &symbol_offset);
 		chain.count = source_frames(&m->units, m->file.module, call, sources);
 	}
 	bool in_source = chain.count > 0;
@@ -131,7 +134,11 @@ static struct name_chain chain_make(struct names *s, const struct report_frame *
 		*n = (struct name){.function_offset = symbol_offset, .offset = frame->offset, .inlined = !last};
 		n->module = mapped ? names_module(s->report, frame->mapping) : NULL;
 		if (in_source) {
-			n->function = readable(sources[i].linkage_name, sources[i].name);
+			/* C++ gives static functions no linkage name there, the symbol table has theirs with its namespaces */
+			const char *mangled = sources[i].linkage_name;
+			if (!mangled && last && covered)
+				mangled = symbol;
+			n->function = readable(mangled, sources[i].name);
 			n->file = sources[i].file;
 			n->line = sources[i].line;
 		}

@@ -7,6 +7,9 @@
  *                  inlined add           place: call_file, call_line of push_back
  *                  subprogram main       place: call_file, call_line of add
  *
+ * The chain is followed by hand, from the unit down. dwarf_getscopes does not enter namespaces, where rustc puts functions,
+ * and finds nothing when an inlined body was written in another unit, which is the rule with -flto.
+ *
  * libdw finds the compilation unit of an address by .debug_aranges, which clang and rustc do not write. Then the ranges
  * of all units are read, once, into a sorted table. Ranges of two units do not overlap in a linked file; where they do
  * all the same, the one that begins last before the address is asked.
@@ -20,6 +23,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
+
+enum { NESTING_MAX = 256 }; /* of entries in each other; compilers stay far below, a hostile file need not */
 
 struct source_unit {
 	GElf_Addr start, limit; /* libdwfl's */
@@ -125,42 +130,71 @@ static void place_of_call(struct source_frame *frame, Dwarf_Die *unit, Dwarf_Die
 		frame->line = (unsigned)line;
 }
 
-/* The DIEs around the address, innermost first; dwarf_getscopes leaves the chain of bodies at the first inlined one for
- * the place where that was written, so it is only asked for the innermost. Returns how many; released by free(). */
-static int enclosing(Dwarf_Die *unit, Dwarf_Addr address, Dwarf_Die **chain)
+/* The subprogram around an address and the bodies inlined there, outermost first. */
+struct chain {
+	Dwarf_Addr address;
+	Dwarf_Die dies[SOURCE_FRAMES_MAX];
+	size_t count;
+	unsigned depth;
+};
+
+/* Entries that hold functions and have no addresses themselves: rustc puts functions where they stand in the source. */
+static bool is_scope_of_names(int tag)
 {
-	Dwarf_Die *scopes = NULL;
-	int count = dwarf_getscopes(unit, address, &scopes);
-	if (count > 0)
-		count = dwarf_getscopes_die(&scopes[0], chain);
-	free(scopes);
-	return count;
+	return tag == DW_TAG_namespace || tag == DW_TAG_module || tag == DW_TAG_structure_type ||
+	       tag == DW_TAG_class_type || tag == DW_TAG_union_type || tag == DW_TAG_enumeration_type;
+}
+
+/* The next entry beside `die`, in its place. A hostile file's could lead back. */
+static bool step_on(Dwarf_Die *die)
+{
+	Dwarf_Off before = dwarf_dieoffset(die);
+	return dwarf_siblingof(die, die) == 0 && dwarf_dieoffset(die) > before;
+}
+
+/* Follows the address from `parent` down, as far as it is. Returns whether something below has it. */
+static bool descend(struct chain *chain, Dwarf_Die *parent)
+{
+	Dwarf_Die die;
+	bool found = false;
+	if (chain->depth == NESTING_MAX || dwarf_child(parent, &die) != 0)
+		return false;
+	chain->depth++;
+	do {
+		int tag = dwarf_tag(&die);
+		if (is_scope_of_names(tag)) {
+			found = descend(chain, &die);
+		} else if (dwarf_haspc(&die, chain->address) > 0) {
+			if ((tag == DW_TAG_inlined_subroutine || tag == DW_TAG_subprogram) && chain->count < SOURCE_FRAMES_MAX)
+				chain->dies[chain->count++] = die;
+			descend(chain, &die);
+			found = true;
+		}
+	} while (!found && step_on(&die));
+	chain->depth--;
+	return found;
 }
 
 size_t source_frames(struct source_units *units, Dwfl_Module *module, GElf_Addr address,
                      struct source_frame frames[SOURCE_FRAMES_MAX])
 {
 	Dwarf_Addr bias;
-	Dwarf_Die *unit = unit_find(units, module, address, &bias), *chain = NULL;
-	struct source_frame frame = {0};
-	size_t used = 0;
+	Dwarf_Die *unit = unit_find(units, module, address, &bias);
+	struct source_frame place = {0};
 	if (!unit)
 		return 0;
-	place_of_address(&frame, unit, address - bias);
-	int count = enclosing(unit, address - bias, &chain);
-	for (int i = 0; i < count; i++) {
-		int tag = dwarf_tag(&chain[i]);
-		if (tag != DW_TAG_inlined_subroutine && tag != DW_TAG_subprogram)
-			continue;
-		name_frame(&frame, &chain[i]);
-		frames[used < SOURCE_FRAMES_MAX ? used++ : SOURCE_FRAMES_MAX - 1] = frame;
-		frame = (struct source_frame){0};
-		if (tag == DW_TAG_subprogram)
-			break;
-		place_of_call(&frame, unit, &chain[i]);
+	struct chain chain = {.address = address - bias};
+	descend(&chain, unit);
+	place_of_address(&place, unit, address - bias);
+	for (size_t i = 0; i < chain.count; i++) {
+		Dwarf_Die *die = &chain.dies[chain.count - 1 - i];
+		frames[i] = place;
+		name_frame(&frames[i], die);
+		place = (struct source_frame){0};
+		place_of_call(&place, unit, die);
 	}
-	free(chain);
-	if (!used && frame.file)
-		frames[used++] = frame; /* assembly has lines and no functions */
-	return used;
+	if (chain.count || !place.file)
+		return chain.count;
+	frames[0] = place; /* assembly has lines and no functions */
+	return 1;
 }

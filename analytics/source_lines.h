@@ -5,7 +5,7 @@
 #include <elfutils/libdwfl.h>
 #include <stddef.h>
 
-enum { SOURCE_FRAMES_MAX = 32 }; /* of one address; deeper ones lose their outermost callers but for the function */
+enum { SOURCE_FRAMES_MAX = 64 }; /* of one address; what is inlined deeper is left out */
 
 /* A function at an address, or one whose body was inlined around it. Texts live as long as the session. */
 struct source_frame {

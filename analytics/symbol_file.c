@@ -9,8 +9,9 @@
  *   DIR/till                       a heap of files brought along
  *   DIR/.build-id/01/23...[.debug] what debuggers keep; the debug file alone is enough, it has symbols and lines
  *
- * and so is DIR/usr/lib/debug; then come the path itself and /usr/lib/debug. A stripped file's debug file is found by
- * elfutils, by build-id or .gnu_debuglink, in the same places.
+ * and so is DIR/usr/lib/debug; then come the path itself and /usr/lib/debug. Where that file is stripped, libdwfl asks
+ * for its debug file (find_debug): by build-id in the same folders, then by the name in .gnu_debuglink. Its own search
+ * would open whatever stands there, a pipe for instance, and leave out folders that are not absolute.
  */
 #include "analytics/symbol_file.h"
 
@@ -26,24 +27,115 @@
 
 #define DEBUG_FOLDER "/usr/lib/debug"
 
+/* A file that was found; fd -1: none yet. */
+struct found {
+	const char *build_id; /* what it must have */
+	char *path;           /* released by who takes it */
+	int fd;
+};
+
+static bool same_build(int fd, const char *expected)
+{
+	const void *id;
+	char text[129] = "";
+	Elf *elf = elf_begin(fd, ELF_C_READ_MMAP, NULL);
+	ssize_t bytes = elf ? dwelf_elf_gnu_build_id(elf, &id) : 0;
+	for (ssize_t i = 0; i < bytes && (size_t)bytes <= sizeof(text) / 2; i++)
+		snprintf(text + 2 * i, 3, "%02x", ((const unsigned char *)id)[i]);
+	elf_end(elf);
+	return *text && strcmp(text, expected) == 0;
+}
+
+/* Takes the file if it is the build and none was found before. Releases the path otherwise. */
+static void try_path(struct found *found, char *path)
+{
+	struct stat status;
+	int fd = found->fd < 0 ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
+	if (fd >= 0 && fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && same_build(fd, found->build_id)) {
+		found->fd = fd;
+		found->path = path;
+		return;
+	}
+	if (fd >= 0)
+		close(fd);
+	free(path);
+}
+
+/* The file, if `whole`, or its debug file by build-id, below `folder` as debuggers keep them. */
+static void try_build_id(struct found *found, const char *folder, bool whole)
+{
+	const char *id = found->build_id;
+	size_t digits = strspn(id, "0123456789abcdef");
+	if (digits < 4 || id[digits]) /* a report from outside: no dots, no slashes */
+		return;
+	if (whole)
+		try_path(found, memory_format("%s/.build-id/%.2s/%s", folder, id, id + 2));
+	try_path(found, memory_format("%s/.build-id/%.2s/%s.debug", folder, id, id + 2));
+}
+
+/* Both in a folder that the user named. */
+static void try_folder(struct found *found, const char *folder, bool whole)
+{
+	char *debug = memory_format("%s" DEBUG_FOLDER, folder);
+	try_build_id(found, folder, whole);
+	try_build_id(found, debug, whole);
+	free(debug);
+}
+
+/* --- separate debug files ----------------------------------------------------------------------------------------- */
+
+/* By the name in .gnu_debuglink: beside the file, in .debug there, and under the file's path in each folder. */
+static void try_link(struct found *found, const struct symbol_search *search, const char *file, const char *link)
+{
+	const char *slash = strrchr(file, '/');
+	int bytes = slash ? (int)(slash - file) : 1;
+	const char *folder = slash ? file : ".";
+	if (strchr(link, '/'))
+		return;
+	try_path(found, memory_format("%.*s/%s", bytes, folder, link));
+	try_path(found, memory_format("%.*s/.debug/%s", bytes, folder, link));
+	for (size_t i = 0; i < search->folders_count; i++)
+		try_path(found, memory_format("%s" DEBUG_FOLDER "/%.*s/%s", search->folders[i], bytes, folder, link));
+	try_path(found, memory_format(DEBUG_FOLDER "/%.*s/%s", bytes, folder, link));
+}
+
+/* libdwfl's question for the debug file of a module. A name without a sum is that of a supplementary file which several
+ * debug files share (dwz), with a build-id that libdwfl alone knows. */
+static int find_debug(Dwfl_Module *module, void **context, const char *name, Dwarf_Addr base, const char *file,
+                      const char *link, GElf_Word sum, char **path)
+{
+	const struct symbol_file *of = *context;
+	if (!of)
+		return -1;
+	if (link && !sum)
+		return dwfl_standard_find_debuginfo(module, context, name, base, file, link, sum, path);
+	struct found found = {.build_id = of->mapping->build_id, .fd = -1};
+	for (size_t i = 0; i < of->search->folders_count; i++)
+		try_folder(&found, of->search->folders[i], false);
+	try_build_id(&found, DEBUG_FOLDER, false);
+	if (link && file)
+		try_link(&found, of->search, file, link);
+	*path = found.path;
+	return found.fd;
+}
+
 void symbol_search_open(struct symbol_search *search, const char *const *folders, size_t folders_count)
 {
 	*search = (struct symbol_search){.folders = folders, .folders_count = folders_count};
-	search->debug_path = memory_text(":.debug"); /* beside the file, with elfutils' check of the contents' sum */
-	for (size_t i = 0; i < folders_count; i++) {
-		char *longer = memory_format("%s:%s:%s" DEBUG_FOLDER, search->debug_path, folders[i], folders[i]);
+	search->debug_path = memory_text(DEBUG_FOLDER);
+	for (size_t i = folders_count; i > 0; i--) {
+		const char *folder = folders[i - 1];
+		char *longer = memory_format("%s:%s" DEBUG_FOLDER ":%s", folder, folder, search->debug_path);
 		free(search->debug_path);
 		search->debug_path = longer;
 	}
-	char *all = memory_format("%s:" DEBUG_FOLDER, search->debug_path);
-	free(search->debug_path);
-	search->debug_path = all;
 	search->callbacks = (Dwfl_Callbacks){
 		.find_elf = dwfl_build_id_find_elf,
-		.find_debuginfo = dwfl_standard_find_debuginfo,
+		.find_debuginfo = find_debug,
 		.section_address = dwfl_offline_section_address,
 		.debuginfo_path = &search->debug_path,
 	};
+	elf_version(EV_CURRENT);
 	unsetenv("DEBUGINFOD_URLS"); /* names must not wait for a server */
 }
 
@@ -53,92 +145,53 @@ void symbol_search_close(struct symbol_search *search)
 	*search = (struct symbol_search){0};
 }
 
-static bool same_build(Elf *elf, const char *expected)
-{
-	const void *id;
-	char text[129];
-	ssize_t bytes = dwelf_elf_gnu_build_id(elf, &id);
-	if (bytes <= 0 || (size_t)bytes > sizeof(text) / 2 || !*expected)
-		return false;
-	for (ssize_t i = 0; i < bytes; i++)
-		snprintf(text + 2 * i, 3, "%02x", ((const unsigned char *)id)[i]);
-	return strcmp(text, expected) == 0;
-}
+/* --- the file itself ---------------------------------------------------------------------------------------------- */
 
-/* Opens one file, if it is the build. */
-static bool try_path(struct symbol_file *file, const struct symbol_search *search, const char *path,
-                     const char *build_id)
+static struct found find_file(const struct symbol_search *search, const struct report_mapping *mapping)
 {
-	struct stat status;
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (fd < 0)
-		return false;
-	if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode) || !(file->session = dwfl_begin(&search->callbacks))) {
-		close(fd);
-		return false;
-	}
-	dwfl_report_begin(file->session);
-	file->module = dwfl_report_offline(file->session, path, path, fd); /* owns fd if it succeeds */
-	dwfl_report_end(file->session, NULL, NULL);
-	if (!file->module)
-		close(fd);
-	Elf *elf = file->module ? dwfl_module_getelf(file->module, &file->bias) : NULL;
-	if (elf && same_build(elf, build_id))
-		return true;
-	symbol_file_close(file);
-	return false;
-}
-
-/* Tries a path made from a format; takes and releases it. */
-static bool try_made(struct symbol_file *file, const struct symbol_search *search, char *path, const char *build_id)
-{
-	bool good = try_path(file, search, path, build_id);
-	free(path);
-	return good;
-}
-
-/* The file or its debug file by build-id, below `folder`. */
-static bool try_build_id(struct symbol_file *file, const struct symbol_search *search, const char *folder,
-                         const char *build_id)
-{
-	static const char *const ends[] = {"", ".debug"};
-	size_t digits = strspn(build_id, "0123456789abcdef");
-	if (digits < 4 || build_id[digits]) /* a report from outside: no dots, no slashes */
-		return false;
-	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
-		if (try_made(file, search, memory_format("%s/.build-id/%.2s/%s%s", folder, build_id, build_id + 2, ends[i]),
-		             build_id))
-			return true;
-	return false;
-}
-
-static bool try_folder(struct symbol_file *file, const struct symbol_search *search, const char *folder,
-                       const struct report_mapping *mapping)
-{
+	struct found found = {.build_id = mapping->build_id, .fd = -1};
 	const char *slash = strrchr(mapping->path, '/'), *base = slash ? slash + 1 : mapping->path;
-	char *debug = memory_format("%s" DEBUG_FOLDER, folder);
-	bool good = try_made(file, search, memory_format("%s/%s", folder, mapping->path), mapping->build_id) ||
-	            try_made(file, search, memory_format("%s/%s", folder, base), mapping->build_id) ||
-	            try_build_id(file, search, folder, mapping->build_id) ||
-	            try_build_id(file, search, debug, mapping->build_id);
-	free(debug);
-	return good;
+	for (size_t i = 0; i < search->folders_count; i++) {
+		const char *folder = search->folders[i];
+		try_path(&found, memory_format("%s/%s", folder, mapping->path));
+		try_path(&found, memory_format("%s/%s", folder, base));
+		try_folder(&found, folder, true);
+	}
+	try_path(&found, memory_text(mapping->path));
+	try_build_id(&found, DEBUG_FOLDER, true);
+	return found;
 }
 
-struct symbol_file symbol_file_open(const struct symbol_search *search, const struct report_mapping *mapping)
+void symbol_file_open(struct symbol_file *file, const struct symbol_search *search,
+                      const struct report_mapping *mapping)
 {
-	struct symbol_file file = {0};
-	for (size_t i = 0; i < search->folders_count; i++)
-		if (try_folder(&file, search, search->folders[i], mapping))
-			return file;
-	if (!try_path(&file, search, mapping->path, mapping->build_id))
-		try_build_id(&file, search, DEBUG_FOLDER, mapping->build_id);
-	return file;
+	void **context;
+	*file = (struct symbol_file){.search = search, .mapping = mapping};
+	struct found found = find_file(search, mapping);
+	if (found.fd < 0)
+		return;
+	file->session = dwfl_begin(&search->callbacks);
+	if (file->session) {
+		dwfl_report_begin(file->session);
+		file->module =
+			dwfl_report_offline(file->session, found.path, found.path, found.fd); /* owns fd if it succeeds */
+		dwfl_report_end(file->session, NULL, NULL);
+	}
+	if (!file->module)
+		close(found.fd);
+	free(found.path);
+	if (file->module) {
+		dwfl_module_info(file->module, &context, NULL, NULL, NULL, NULL, NULL, NULL);
+		*context = file; /* for find_debug */
+	}
+	if (!file->module || !dwfl_module_getelf(file->module, &file->bias))
+		symbol_file_close(file);
 }
 
 void symbol_file_close(struct symbol_file *file)
 {
 	if (file->session)
 		dwfl_end(file->session);
-	*file = (struct symbol_file){0};
+	file->session = NULL;
+	file->module = NULL;
 }
