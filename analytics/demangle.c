@@ -95,20 +95,38 @@ static bool after_operator(const char *name, const char *at)
 	return before >= bytes && memcmp(at - bytes, word, bytes) == 0;
 }
 
+/* Takes the outer brackets off "<T<u8>>::f" and "<T as Trait>::f", as Rust writes the owner of a method. */
+static void unwrap(char *name)
+{
+	unsigned depth = 0;
+	char *owner_end = NULL;
+	for (char *at = name; *name == '<' && *at; at++) {
+		depth += (*at == '<') - (*at == '>' && at[-1] != '-');
+		if (depth == 1 && !owner_end && strncmp(at, " as ", 4) == 0)
+			owner_end = at;
+		if (depth)
+			continue;
+		owner_end = owner_end ? owner_end : at;
+		memmove(owner_end, at + 1, strlen(at + 1) + 1);
+		memmove(name, name + 1, strlen(name));
+		return;
+	}
+}
+
 char *demangle_cut_arguments(char *name)
 {
 	char *to = name;
 	unsigned depth = 0;
+	unwrap(name);
 	for (const char *from = name; *from; from++) {
-		if (*from == '<' && depth == 0 && from == name)
-			return name; /* Rust's "<T as Trait>::f": the brackets are the name */
 		if (depth == 0 && (*from == '<' || *from == '-') && after_operator(name, from)) {
 			while (*from && strchr("<>=-", *from)) /* <, <<, <=, <=>, <<=, -> */
 				*to++ = *from++;
 			if (!*from)
 				break;
 		}
-		depth += *from == '<';
+		if (*from == '<' && depth++ == 0 && to - name > 2 && memcmp(to - 2, "::", 2) == 0)
+			to -= 2; /* Rust's "f::<T>" */
 		if (depth == 0)
 			*to++ = *from;
 		depth -= *from == '>' && depth;

@@ -7,7 +7,8 @@
  * or when its name would be longer than 4 KiB. Released by the caller. */
 char *demangle(const char *symbol);
 
-/* Cuts template arguments out of a demangled name: "ns::list::add". Operators keep their signs. Returns `name`. */
+/* Cuts arguments of templates out of a demangled name: "ns::list::add", and "Vec::push" for Rust's "<Vec<u8>>::push".
+ * Operators keep their signs. Returns `name`. */
 char *demangle_cut_arguments(char *name);
 
 #endif

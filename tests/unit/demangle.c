@@ -74,7 +74,9 @@ Test(demangle, arguments_are_cut)
 		{"std::unique_ptr<int>::operator->", "std::unique_ptr::operator->"},
 		{"f", "f"},
 		{"", ""},
-		{"<alloc::vec::Vec<T>>::push", "<alloc::vec::Vec<T>>::push"},
+		{"<alloc::vec::Vec<T>>::push", "alloc::vec::Vec::push"},
+		{"<a::B<u8> as c::D<a::E>>::f::<G<H>>", "a::B::f"},
+		{"<a", ""},
 		{"a<b", "a"},
 	};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
