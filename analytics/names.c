@@ -232,7 +232,7 @@ static char *short_text(const struct name *n)
 static char *list_add(char *list, char *item, unsigned *shown)
 {
 	size_t before = list ? strlen(list) : 0, bytes = strlen(item);
-	bool again = before >= bytes && strcmp(list + before - bytes, item) == 0 &&
+	bool again = list && before >= bytes && strcmp(list + before - bytes, item) == 0 &&
 	             (before == bytes || list[before - bytes - 1] == ' ');
 	char *longer = list;
 	if (!again && (*shown)++ <= VIA_SHOWN_MAX) {
