@@ -97,6 +97,18 @@ int main(void)
 }
 """
 
+RUSTC = r"""
+mod shelf {
+    #[inline(never)]
+    pub fn fill(n: u8) -> Box<[u8; 777]> {
+        Box::new([n; 777]) /* at fill */
+    }
+}
+fn main() {
+    for i in 0..123 { std::hint::black_box(shelf::fill(i)); }
+}
+"""
+
 # Prints the return addresses from malloc's caller outwards, as addresses in its file, before it does as the others.
 WALKS = r"""
 #include <execinfo.h>
@@ -241,6 +253,18 @@ int main(int argc, char **argv) { if (argc > 1) last(); first(); }
         self.report_of(program)
         row = next(r for r in self.rows() if r["alloc_space"] == 76)
         self.assertEqual((row["function"], row["line"]), ("first", self.line("first")))
+
+
+    @unittest.skipUnless(shutil.which("rustc"), "rustc is not installed; it puts functions into namespaces, where gcc does not")
+    def test_rustc(self):
+        with open(self.path("program.rs"), "w", encoding="utf-8") as f:
+            f.write(RUSTC)
+        self.source = self.path("program.rs")
+        subprocess.run(["rustc", "-O", "-g", "-C", "symbol-mangling-version=v0", "program.rs"], cwd=self.folder, check=True,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "TMPDIR": self.folder})
+        self.report_of(self.path("program"))
+        row = self.row(123)
+        self.assertEqual((row["function"], row["line"]), ("program::shelf::fill", self.line("fill")))
 
 
 class FromSymbols(Case):
