@@ -599,7 +599,7 @@ class Signals(Case):
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             run, _ = self.start()
             run.send_signal(number)
-            run.communicate(timeout=WATCHDOG_S)
+            run.wait(timeout=WATCHDOG_S)  # not communicate: that closes the standard input, which ends the program too
             # Python turns an INT into an exception and then ends itself by the same signal
             self.assertEqual(run.returncode, 128 + number)
 
