@@ -20,9 +20,10 @@ SHIM      := $(patsubst %,shim/%.c,allocate budget conf early fallback fallback_
              interpose_cxx_bound interpose_exit interpose_jemalloc interpose_limits interpose_malloc interpose_stats module \
              pressure process \
              publish publish_threads ready report route site sum symbols thread)
-ANALYTICS := $(patsubst %,analytics/%.c,cmd_doctor cmd_help cmd_report cmd_run command elf_inspect flags forecast \
-             human_units json_out main memory message names nearest optionset program_find render report_load \
-             report_rows report_sections report_view rows_json run_child run_report table terminal)
+ANALYTICS := $(patsubst %,analytics/%.c,cmd_doctor cmd_help cmd_report cmd_run command demangle elf_inspect flags \
+             forecast human_units json_out main memory message names nearest optionset program_find render report_load \
+             report_rows report_sections report_view rows_json run_child run_report site_view source_lines symbol_file \
+             table terminal)
 # Files of shim/ that define public symbols: they go into the library only, never into a test.
 INTERPOSE := $(filter shim/interpose%,$(SHIM))
 # Files of analytics/ that the library carries too: they allocate nothing and use no stdio.
@@ -53,6 +54,7 @@ $(O)/obj/shim/%.o: CFLAGS_DIR := $(CFLAGS_SHIM)
 LDFLAGS_SO := -shared -Wl,-soname,libsluice.so -Wl,--version-script=shim/sluice.map -Wl,-z,defs -Wl,-z,now \
               -Wl,-z,relro -Wl,-z,nodelete -Wl,-T,shim/apart.ld -Wl,--as-needed -static-libgcc
 COMMAND_PKGS := libdw libelf jansson
+COMMAND_LIBS := -liberty # has no pkg-config file; only a static library exists
 pkg = $(shell pkg-config $(1) $(2) 2>/dev/null)
 
 obj = $(patsubst %,$(O)/obj/%.o,$(basename $(1)))
@@ -99,7 +101,7 @@ $(O)/libsluice.so: $(LIB_OBJ) shim/sluice.map shim/apart.ld
 	$(call run,LINK)$(CC) $(CFLAGS_ALL) $(LDFLAGS_SO) $(LDFLAGS) -o $@ $(LIB_OBJ)
 $(call obj,$(ANALYTICS)): CFLAGS_DIR := $(call pkg,--cflags,$(COMMAND_PKGS))
 $(O)/sluice: $(call obj,$(ANALYTICS))
-	$(call run,LINK)$(CC) $(CFLAGS_ALL) -Wl,--as-needed $(LDFLAGS) -o $@ $^ $(call pkg,--libs,$(COMMAND_PKGS))
+	$(call run,LINK)$(CC) $(CFLAGS_ALL) -Wl,--as-needed $(LDFLAGS) -o $@ $^ $(call pkg,--libs,$(COMMAND_PKGS)) $(COMMAND_LIBS)
 
 # --- tests ----------------------------------------------------------------------------------------------------------
 $(O)/tests/core.a: $(CORE_OBJ)
@@ -109,7 +111,7 @@ $(O)/tests/support.a: $(call obj,$(SUPPORT)) $(O)/flags
 $(O)/obj/tests/tsan_arena.o: CFLAGS_DIR := -fno-sanitize=all
 TSAN_ARENA := $(if $(filter tsan,$(V)),$(O)/obj/tests/tsan_arena.o)
 LINK_TEST = mkdir -p $(@D) && $(CC) $(CFLAGS_ALL) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group \
-            $(filter %.a,$^) -Wl,--end-group $(call pkg,--libs,criterion $(COMMAND_PKGS)) -lm -ldl -static-libgcc
+            $(filter %.a,$^) -Wl,--end-group $(call pkg,--libs,criterion $(COMMAND_PKGS)) $(COMMAND_LIBS) -lm -ldl -static-libgcc
 $(UNIT_BIN): $(O)/tests/%: $(O)/obj/tests/unit/%.o $(TSAN_ARENA) $(O)/tests/support.a $(O)/tests/core.a
 	$(call run,LINK)$(LINK_TEST)
 $(DRIVER_BIN): $(O)/tests/%: $(O)/obj/tests/%.o $(O)/tests/support.a $(O)/tests/core.a

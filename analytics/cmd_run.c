@@ -105,7 +105,7 @@ static void say_no_report(const char *program, int status, const char *why)
 static void show_screen(const struct report *r, const char *path, size_t others)
 {
 	struct terminal terminal = terminal_of(stderr);
-	struct names *s = names_open(r);
+	struct names *s = names_open(r, NULL, 0);
 	char *safe = message_safe(memory_text(path));
 	signal(SIGPIPE, SIG_IGN); /* a reader of standard error that is gone must not change the status */
 	fprintf(stderr, "%s--- sluice ---%s\n", terminal_dim(&terminal), terminal_plain(&terminal));

@@ -151,6 +151,10 @@ void report_close(struct report *r)
 	free(r->mappings);
 	free(r->sites);
 	free(r->threads);
+	free(r->frames);
+	for (size_t i = 0; i < r->stacks_count; i++)
+		free(r->stacks[i].frames);
+	free(r->stacks);
 	json_decref(r->document);
 	memset(r, 0, sizeof(*r));
 }

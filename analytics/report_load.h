@@ -48,6 +48,8 @@ struct report_site {
 	uint32_t mapping;   /* LEDGER_NONE: none */
 	int route;          /* enum ledger_route; -1: none */
 	bool other;
+	uint32_t stack;      /* index of the stack that was seen first; LEDGER_NONE: none */
+	uint32_t key_frames; /* return addresses, from the leaf outwards, that make its identity; at least 1 */
 	struct ledger_tally tally;
 	uint64_t realloc_objects, cross_thread_free_objects;
 	uint64_t route_objects[LEDGER_ROUTES], route_space[LEDGER_ROUTES];
@@ -56,6 +58,20 @@ struct report_site {
 struct report_mapping {
 	uint64_t start, limit, bias;
 	const char *path, *build_id;
+};
+
+/* A return address. */
+struct report_frame {
+	uint64_t offset, symbol_offset;
+	const char *symbol; /* NULL: none */
+	uint32_t mapping;   /* LEDGER_NONE: none */
+};
+
+/* Leaf first: frames[0] is the return address of the call of malloc. */
+struct report_stack {
+	uint32_t *frames; /* indices of frames */
+	size_t count;
+	bool truncated; /* there were more */
 };
 
 struct report_thread {
@@ -76,7 +92,9 @@ struct report {
 	struct report_mapping *mappings;
 	struct report_site *sites;
 	struct report_thread *threads;
-	size_t classes_count, mappings_count, sites_count, threads_count;
+	struct report_frame *frames;
+	struct report_stack *stacks;
+	size_t classes_count, mappings_count, sites_count, threads_count, frames_count, stacks_count;
 };
 
 /* Reads a file; "-" is standard input. On anything but REPORT_GOOD, `message` (REPORT_MESSAGE_MAX bytes) says in one

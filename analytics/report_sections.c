@@ -18,7 +18,8 @@ struct reader {
 	const char *section; /* "sites" */
 	size_t index;        /* of the record in the section */
 	bool in_table;
-	char wrong[160]; /* "" while all is good */
+	const struct report *report; /* so far */
+	char wrong[160];             /* "" while all is good */
 };
 
 struct field {
@@ -221,6 +222,62 @@ static int route_of(const char *name)
 	return -1; /* none, or one that a later minor version added */
 }
 
+/* An index into a table that is read before; LEDGER_NONE, if `or_null`, when it is null or missing. */
+static uint32_t get_index(struct reader *in, const json_t *object, const char *key, size_t count, bool or_null)
+{
+	const json_t *value = json_object_get(object, key);
+	if (or_null && (!value || json_is_null(value)))
+		return LEDGER_NONE;
+	uint64_t index = get_count(in, object, key);
+	if (!value || index >= count || index >= LEDGER_NONE) {
+		set_wrong(in, key, "is not in the table that it points into");
+		return LEDGER_NONE;
+	}
+	return (uint32_t)index;
+}
+
+static void read_frame(struct reader *in, const json_t *record, void *to)
+{
+	struct report_frame *f = to;
+	f->mapping = get_index(in, record, "mapping", in->report->mappings_count, true);
+	f->offset = get_address(in, record, "offset");
+	f->symbol = get_text(in, record, "symbol", true);
+	f->symbol_offset = get_count(in, record, "symbol_offset");
+	if (json_object_get(record, "id") && get_count(in, record, "id") != in->index)
+		set_wrong(in, "id", "is not its place in the table");
+}
+
+static void read_stack(struct reader *in, const json_t *record, void *to)
+{
+	struct report_stack *s = to;
+	const json_t *frames = json_object_get(record, "frames");
+	s->truncated = get_bool(in, record, "truncated");
+	if (json_object_get(record, "id") && get_count(in, record, "id") != in->index)
+		set_wrong(in, "id", "is not its place in the table");
+	if (!json_is_array(frames))
+		set_wrong(in, "frames", "is not a list");
+	s->count = json_array_size(frames);
+	s->frames = memory_room(s->count, sizeof(s->frames[0]));
+	for (size_t i = 0; i < s->count; i++) {
+		const json_t *value = json_array_get(frames, i);
+		json_int_t index = json_is_integer(value) ? json_integer_value(value) : -1;
+		if (index < 0 || (uint64_t)index >= in->report->frames_count || index >= LEDGER_NONE)
+			set_wrong(in, "frames", "holds something else than indices of frames");
+		else
+			s->frames[i] = (uint32_t)index;
+	}
+}
+
+static void read_site_stack(struct reader *in, const json_t *record, struct report_site *s)
+{
+	const struct report *r = in->report;
+	uint64_t key_frames = get_count(in, record, "key_frames");
+	s->stack = get_index(in, record, "stack", r->stacks_count, true);
+	if (s->stack < r->stacks_count && key_frames > r->stacks[s->stack].count)
+		s->stack = LEDGER_NONE; /* it ends too early: a table was full, or the process was killed as it was written */
+	s->key_frames = key_frames && key_frames < LEDGER_NONE ? (uint32_t)key_frames : 1;
+}
+
 static void read_site(struct reader *in, const json_t *record, void *to)
 {
 	static const struct field fields[] = {
@@ -239,6 +296,7 @@ static void read_site(struct reader *in, const json_t *record, void *to)
 	s->symbol = get_text(in, record, "symbol", true);
 	s->route = route_of(get_text(in, record, "route", true));
 	s->other = get_bool(in, record, "other");
+	read_site_stack(in, record, s);
 	s->mapping = !mapping || json_is_null(mapping) || index >= LEDGER_NONE ? LEDGER_NONE : (uint32_t)index;
 	for (unsigned i = 0; i < LEDGER_ROUTES; i++) {
 		const json_t *share = get_object(in, routes, render_route_name(i));
@@ -302,6 +360,8 @@ static void read_all(struct reader *in, const json_t *root, struct report *r)
 	read_routing(in, section(in, root, "routing"), r);
 	r->classes = read_table(in, root, "classes", sizeof(*r->classes), &r->classes_count, read_class);
 	r->mappings = read_table(in, root, "mappings", sizeof(*r->mappings), &r->mappings_count, read_mapping);
+	r->frames = read_table(in, root, "frames", sizeof(*r->frames), &r->frames_count, read_frame);
+	r->stacks = read_table(in, root, "stacks", sizeof(*r->stacks), &r->stacks_count, read_stack);
 	r->sites = read_table(in, root, "sites", sizeof(*r->sites), &r->sites_count, read_site);
 	r->threads = read_table(in, root, "threads", sizeof(*r->threads), &r->threads_count, read_thread);
 	for (size_t i = 0; i < r->sites_count; i++)
@@ -311,7 +371,7 @@ static void read_all(struct reader *in, const json_t *root, struct report *r)
 
 bool report_read_sections(struct report *r, const json_t *root, char *wrong, size_t wrong_bytes)
 {
-	struct reader in = {.section = "report"};
+	struct reader in = {.section = "report", .report = r};
 	read_all(&in, root, r);
 	snprintf(wrong, wrong_bytes, "%s", in.wrong);
 	return !in.wrong[0];

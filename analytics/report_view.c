@@ -10,6 +10,7 @@
 #include "analytics/memory.h"
 #include "analytics/message.h"
 #include "analytics/render.h"
+#include "analytics/site_view.h"
 #include "analytics/table.h"
 
 #include <stdlib.h>
@@ -157,6 +158,7 @@ enum cell {
 	CELL_UTIL,
 	CELL_LASTED,
 	CELL_TID,
+	CELL_ID,
 	CELL_NAME
 };
 
@@ -166,12 +168,12 @@ static const struct table_column cell_columns[] = {
 	[CELL_FREES] = {"freed", true},     [CELL_REALLOCS] = {"reallocs", true}, [CELL_CROSS] = {"cross-thread", true},
 	[CELL_ROUTE] = {"route", false},    [CELL_SIZE] = {"size", true},         [CELL_SLABS] = {"slabs", true},
 	[CELL_UTIL] = {"used", true},       [CELL_LASTED] = {"lasted", true},     [CELL_TID] = {"tid", true},
-	[CELL_NAME] = {"name", false},
+	[CELL_ID] = {"id", true},           [CELL_NAME] = {"name", false},
 };
 
 /* The columns of each kind of rows, ended by CELL_NAME; classes have no name. */
 static const enum cell cells_of[ROWS_BYS][10] = {
-	[ROWS_BY_SITE] = {CELL_BYTES, CELL_SHARE, CELL_COUNT, CELL_AVERAGE, CELL_LIVE, CELL_LIVE_COUNT, CELL_ROUTE,
+	[ROWS_BY_SITE] = {CELL_BYTES, CELL_SHARE, CELL_COUNT, CELL_AVERAGE, CELL_LIVE, CELL_LIVE_COUNT, CELL_ROUTE, CELL_ID,
                       CELL_NAME},
 	[ROWS_BY_MODULE] = {CELL_BYTES, CELL_SHARE, CELL_COUNT, CELL_AVERAGE, CELL_LIVE, CELL_LIVE_COUNT, CELL_NAME},
 	[ROWS_BY_CLASS] = {CELL_SIZE, CELL_BYTES, CELL_SHARE, CELL_COUNT, CELL_LIVE, CELL_LIVE_COUNT, CELL_SLABS, CELL_UTIL,
@@ -255,15 +257,18 @@ static size_t choose_cells(const struct view *v, enum cell *cells)
 static void add_row(const struct view *v, struct row *row, const enum cell *cells, size_t cells_count,
                     struct table *table)
 {
-	char tid[24];
+	char number[24];
 	for (size_t i = 0; i < cells_count; i++) {
 		if (cells[i] == CELL_NAME) {
 			table_cell(table, rows_name(row, v->by, v->report, v->names));
 		} else if (cells[i] == CELL_ROUTE) {
 			table_cell(table, row->route < 0 ? "-" : render_route_name((enum ledger_route)row->route));
 		} else if (cells[i] == CELL_TID) {
-			snprintf(tid, sizeof(tid), "%llu", (unsigned long long)v->report->threads[row->index].tid);
-			table_cell(table, tid);
+			snprintf(number, sizeof(number), "%llu", (unsigned long long)v->report->threads[row->index].tid);
+			table_cell(table, number);
+		} else if (cells[i] == CELL_ID) {
+			snprintf(number, sizeof(number), "%llu", (unsigned long long)v->report->sites[row->index].id);
+			table_cell(table, number);
 		} else {
 			table_cell(table, cell_text(v, row, cells[i]).text);
 		}
@@ -316,6 +321,17 @@ void view_rows(const struct report *r, struct names *s, enum rows_by by, enum ro
 		fprintf(t->stream, "%sand %s more, with %s of the %s; --top 0 shows all%s\n", terminal_dim(t),
 		        human_count(rows.count - shown).text, human_share(rest, v.whole).text, rows_sort_names[v.share],
 		        terminal_plain(t));
+	rows_free(&rows);
+}
+
+void view_stacks(const struct report *r, struct names *s, enum rows_sort sort, size_t top, const struct terminal *t)
+{
+	struct rows rows = rows_make(r, ROWS_BY_SITE);
+	rows_sort(&rows, sort, r, s);
+	for (size_t i = 0; i < rows.count && (!top || i < top); i++) {
+		fputc('\n', t->stream);
+		view_site(r, s, &r->sites[rows.rows[i].index], t);
+	}
 	rows_free(&rows);
 }
 

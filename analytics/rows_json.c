@@ -4,6 +4,7 @@
 #include "analytics/json_out.h"
 #include "analytics/render.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static void count(struct json_out *out, const char *key, uint64_t value)
@@ -32,19 +33,56 @@ static void tally(struct json_out *out, const struct ledger_tally *t)
 	count(out, "inherited_space", t->inherited_space);
 }
 
+/* Where a function is: the file and line, null and 0 when they are not known. */
+static void place(struct json_out *out, const struct name *n)
+{
+	text(out, "function", n->function);
+	text(out, "file", n->file);
+	count(out, "line", n->line);
+}
+
+static void frames(struct json_out *out, const struct report *r, const struct report_site *s, struct names *names)
+{
+	json_out_key(out, "truncated");
+	json_out_bool(out, s->stack < r->stacks_count && r->stacks[s->stack].truncated);
+	json_out_key(out, "frames");
+	json_out_array_begin(out);
+	for (size_t depth = 0; depth < names_depth(names, s); depth++) {
+		struct name_chain chain = names_at(names, s, depth);
+		for (size_t i = 0; i < chain.count; i++) {
+			json_out_object_begin(out);
+			place(out, &chain.names[i]);
+			text(out, "module", chain.names[i].module);
+			json_out_key(out, "offset");
+			json_out_hex(out, chain.names[i].offset);
+			json_out_key(out, "inlined");
+			json_out_bool(out, chain.names[i].inlined);
+			json_out_key(out, "key");
+			json_out_bool(out, depth < s->key_frames);
+			json_out_object_end(out);
+		}
+	}
+	json_out_array_end(out);
+}
+
 static void site(struct json_out *out, const struct report *r, const struct report_site *s, struct names *names)
 {
 	struct name found = names_find(names, s);
+	char *via = names_via(names, s);
 	count(out, "id", s->id);
 	text(out, "module", s->mapping < r->mappings_count ? r->mappings[s->mapping].path : NULL);
 	json_out_key(out, "offset");
 	json_out_hex(out, s->offset);
-	text(out, "function", found.function);
+	place(out, &found);
+	text(out, "via", via);
+	free(via);
 	text(out, "route", s->route < 0 ? NULL : render_route_name((enum ledger_route)s->route));
 }
 
-static void one(struct json_out *out, const struct report *r, struct row *row, enum rows_by by, struct names *s)
+static void one(struct json_out *out, const struct report *r, struct row *row, const struct rows_wish *wish,
+                struct names *s)
 {
+	enum rows_by by = wish->by;
 	json_out_line(out);
 	json_out_object_begin(out);
 	text(out, "name", rows_name(row, by, r, s));
@@ -66,22 +104,24 @@ static void one(struct json_out *out, const struct report *r, struct row *row, e
 		count(out, "realloc_objects", row->realloc_objects);
 		count(out, "cross_thread_free_objects", row->cross_thread_free_objects);
 	}
+	if (by == ROWS_BY_SITE && wish->stacks)
+		frames(out, r, &r->sites[row->index], s);
 	json_out_object_end(out);
 }
 
-int rows_json(const struct report *r, struct names *s, enum rows_by by, enum rows_sort sort, size_t top, int fd)
+int rows_json(const struct report *r, struct names *s, const struct rows_wish *wish, int fd)
 {
 	char buffer[8192];
 	struct json_out out;
-	struct rows rows = rows_make(r, by);
-	size_t shown = top && top < rows.count ? top : rows.count;
-	rows_sort(&rows, sort, r, s);
+	struct rows rows = rows_make(r, wish->by);
+	size_t shown = wish->top && wish->top < rows.count ? wish->top : rows.count;
+	rows_sort(&rows, wish->sort, r, s);
 	json_out_open(&out, buffer, sizeof(buffer), json_out_to_fd, &fd);
 	json_out_object_begin(&out);
 	text(&out, "schema", "sluice.rows");
 	text(&out, "schema_version", "1.0");
-	text(&out, "by", rows_by_names[by]);
-	text(&out, "sort", rows_sort_names[sort]);
+	text(&out, "by", rows_by_names[wish->by]);
+	text(&out, "sort", rows_sort_names[wish->sort]);
 	json_out_key(&out, "total");
 	json_out_object_begin(&out);
 	tally(&out, &r->memory.tally);
@@ -90,7 +130,8 @@ int rows_json(const struct report *r, struct names *s, enum rows_by by, enum row
 	json_out_key(&out, "rows");
 	json_out_array_begin(&out);
 	for (size_t i = 0; i < shown; i++)
-		one(&out, r, &rows.rows[i], by, s);
+		if (!wish->one || r->sites[rows.rows[i].index].id == wish->site_id)
+			one(&out, r, &rows.rows[i], wish, s);
 	json_out_line(&out);
 	json_out_array_end(&out);
 	json_out_object_end(&out);

@@ -193,9 +193,9 @@ class Report(Case):
                       of bytes:  owned 1.5 %, shared 0.5 %, fallback 98.0 %
             fallback  because of large (4 blocks)
 
-               bytes   share  count  average      live  blocks  route     site
-            3.81 MiB  98.0 %      4  977 KiB   977 KiB       1  fallback  basket_grow+0x7 (libbasket.so.1)
-            60.5 KiB   1.5 %  1,050     59 B  6.25 KiB     100  owned     basket_add+0x40 (libbasket.so.1)
+               bytes   share  count  average      live  blocks  route     id  site
+            3.81 MiB  98.0 %      4  977 KiB   977 KiB       1  fallback   5  basket_grow+0x7 (libbasket.so.1)
+            60.5 KiB   1.5 %  1,050     59 B  6.25 KiB     100  owned      0  basket_add+0x40 (libbasket.so.1)
             and 3 more, with 0.5 % of the bytes; --top 0 shows all
             """))
 
@@ -599,7 +599,7 @@ class Signals(Case):
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             run, _ = self.start()
             run.send_signal(number)
-            run.communicate(timeout=WATCHDOG_S)
+            run.wait(timeout=WATCHDOG_S)  # not communicate: that closes the standard input, which ends the program too
             # Python turns an INT into an exception and then ends itself by the same signal
             self.assertEqual(run.returncode, 128 + number)
 

@@ -56,13 +56,13 @@ class Case(unittest.TestCase):
         return folder
 
     def run_command(self, argv, conf="", report=None, env=None, preload=LIBRARY, folder=None, stdin=b"", cwd=None,
-                    checked=True):
+                    checked=True, inherit=True):
         """`report`: the option's value, "" for the default; None: a name of its own for each process, in the folder."""
         folder = folder or self.fresh_folder()
         if report is None:
             report = folder + "/%e.%p.json"
         options = ",".join(([f"report:{report}"] if report else []) + ([conf] if conf else []))
-        full = {k: v for k, v in os.environ.items() if not k.startswith("SLUICE_") and k != "LD_PRELOAD"}
+        full = {k: v for k, v in os.environ.items() if inherit and not k.startswith("SLUICE_") and k != "LD_PRELOAD"}
         if preload:
             full.update(LD_PRELOAD=preload, SLUICE_CONF=options)
         full.update(env or {})
@@ -93,6 +93,16 @@ def module_sites(report, path):
     path = os.path.realpath(path)
     wanted = {i for i, m in enumerate(report["mappings"]) if os.path.realpath(m["path"]) == path}
     return [s for s in report["sites"] if s["mapping"] in wanted]
+
+
+def call_path(report, site):
+    """(file, offset) of each return address that makes the site, the leaf first: its key frames, or its own place alone."""
+    stack = site.get("stack")
+    frames = [site]
+    if stack is not None:
+        frames = [report["frames"][f] for f in report["stacks"][stack]["frames"][:site["key_frames"]]]
+    paths = [report["mappings"][f["mapping"]]["path"] if f["mapping"] is not None else "" for f in frames]
+    return tuple((os.path.realpath(p) if p else "", int(f["offset"], 16)) for p, f in zip(paths, frames))
 
 
 def symbol_sites(report, path, symbol):
