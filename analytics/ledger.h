@@ -146,6 +146,30 @@ struct ledger_quality {
 	uint64_t untracked_frees; /* fallback blocks freed whose record could not be kept (no memory) */
 };
 
+/* What is known of a site beyond its counts. Made when a report is written, in a region of its own (struct ledger_facts). */
+enum {
+	LEDGER_SIZES = 48,     /* bucket k: blocks that can hold more than 2^(k-1) and up to 2^k bytes */
+	LEDGER_LIVES = 32,     /* bucket k of lifetimes: 2^(k+shift) up to twice that; the first and last take what is beyond */
+	LEDGER_LIFE_SHIFT_NS = 9,
+	LEDGER_LIFE_SHIFT_SPACE = 4,
+	LEDGER_SHORT_SPACE = 64 << 10 /* a block is short-lived when its thread asked for less than that in its life */
+};
+
+struct ledger_fact {
+	uint64_t max_space; /* highest inuse_space seen: at most the truth, and at most max_slack below it */
+	uint64_t max_slack;
+	uint64_t size_hist_log2[LEDGER_SIZES]; /* alloc_objects by the bytes the block can hold */
+	uint64_t realloc_moved_objects; /* of the reallocs, those that moved the block */
+	uint64_t realloc_grown_space;   /* usable bytes that reallocs added */
+	uint64_t realloc_shrunk_space;  /* usable bytes that they took away */
+	uint64_t realloc_copied_space;  /* bytes of the moved blocks */
+};
+
+struct ledger_facts {
+	uint64_t sites_count;
+	struct ledger_fact sites[]; /* by number, as the ledger's */
+};
+
 struct ledger_header {
 	char magic[8];
 	uint32_t version;

@@ -23,6 +23,7 @@ struct view {
 	const struct ledger_site *sites;
 	const char *strings;
 	uint32_t classes_count, mappings_count, threads_count, sites_count, strings_bytes;
+	const struct ledger_facts *facts; /* NULL: none */
 };
 
 const char *render_route_name(enum ledger_route route)
@@ -349,6 +350,31 @@ static void site_route(struct json_out *out, const struct ledger_site *s)
 	json_out_object_end(out);
 }
 
+/* --- what is known of a site beyond its counts -------------------------------------------------------------------- */
+
+/* Up to the last that is not 0. */
+static void histogram(struct json_out *out, const char *key, const uint64_t *buckets, unsigned count)
+{
+	while (count && !buckets[count - 1])
+		count--;
+	json_out_key(out, key);
+	json_out_array_begin(out);
+	for (unsigned i = 0; i < count; i++)
+		json_out_u64(out, buckets[i] < INT64_MAX ? buckets[i] : INT64_MAX);
+	json_out_array_end(out);
+}
+
+static void render_fact(struct json_out *out, const struct ledger_fact *f)
+{
+	count(out, "max_space", f->max_space);
+	count(out, "max_slack", f->max_slack);
+	histogram(out, "size_hist_log2", f->size_hist_log2, LEDGER_SIZES);
+	count(out, "realloc_moved_objects", f->realloc_moved_objects);
+	count(out, "realloc_grown_space", f->realloc_grown_space);
+	count(out, "realloc_shrunk_space", f->realloc_shrunk_space);
+	count(out, "realloc_copied_space", f->realloc_copied_space);
+}
+
 static void render_site(struct json_out *out, const struct view *v, uint32_t id, bool other)
 {
 	const struct ledger_site *s = &v->sites[id];
@@ -373,6 +399,8 @@ static void render_site(struct json_out *out, const struct view *v, uint32_t id,
 	tally(out, &s->tally);
 	count(out, "realloc_objects", s->realloc_objects);
 	count(out, "cross_thread_free_objects", s->cross_thread_free_objects);
+	if (v->facts && id < v->facts->sites_count)
+		render_fact(out, &v->facts->sites[id]);
 	json_out_object_end(out);
 }
 
@@ -414,11 +442,12 @@ static void render_threads(struct json_out *out, const struct view *v)
 	table_end(out);
 }
 
-int render_report(const struct ledger_header *l, struct json_out *out)
+int render_report(const struct ledger_header *l, const struct ledger_facts *facts, struct json_out *out)
 {
 	struct view v;
 	if (!view_open(&v, l))
 		return EINVAL;
+	v.facts = facts;
 	json_out_object_begin(out);
 	text(out, "schema", REPORT_SCHEMA);
 	text(out, "schema_version", REPORT_SCHEMA_VERSION);

@@ -51,6 +51,8 @@ struct report_site {
 	struct ledger_tally tally;
 	uint64_t realloc_objects, cross_thread_free_objects;
 	uint64_t route_objects[LEDGER_ROUTES], route_space[LEDGER_ROUTES];
+	bool has_fact; /* reports before version 1.2 have none */
+	struct ledger_fact fact;
 };
 
 struct report_mapping {

@@ -221,6 +221,33 @@ static int route_of(const char *name)
 	return -1; /* none, or one that a later minor version added */
 }
 
+/* A histogram as render.c writes it; what is beyond `count` buckets is added to the last. */
+static void get_histogram(struct reader *in, const json_t *object, const char *key, uint64_t *buckets, size_t count)
+{
+	const json_t *list = json_object_get(object, key), *value;
+	if (list && !json_is_array(list))
+		set_wrong(in, key, "is not a list");
+	for (size_t i = 0; (value = json_array_get(list, i)); i++) {
+		if (!json_is_integer(value) || json_integer_value(value) < 0)
+			set_wrong(in, key, "holds something else than counts");
+		buckets[i < count ? i : count - 1] += (uint64_t)json_integer_value(value);
+	}
+}
+
+static void read_fact(struct reader *in, const json_t *record, struct ledger_fact *f)
+{
+	static const struct field fields[] = {
+		{"max_space", offsetof(struct ledger_fact, max_space)},
+		{"max_slack", offsetof(struct ledger_fact, max_slack)},
+		{"realloc_moved_objects", offsetof(struct ledger_fact, realloc_moved_objects)},
+		{"realloc_grown_space", offsetof(struct ledger_fact, realloc_grown_space)},
+		{"realloc_shrunk_space", offsetof(struct ledger_fact, realloc_shrunk_space)},
+		{"realloc_copied_space", offsetof(struct ledger_fact, realloc_copied_space)},
+	};
+	get_counts(in, record, f, fields, COUNT_OF(fields));
+	get_histogram(in, record, "size_hist_log2", f->size_hist_log2, LEDGER_SIZES);
+}
+
 static void read_site(struct reader *in, const json_t *record, void *to)
 {
 	static const struct field fields[] = {
@@ -236,6 +263,8 @@ static void read_site(struct reader *in, const json_t *record, void *to)
 	get_counts(in, record, s, fields, COUNT_OF(fields));
 	get_tally(in, record, &s->tally);
 	s->offset = get_address(in, record, "offset");
+	s->has_fact = json_object_get(record, "max_space");
+	read_fact(in, record, &s->fact);
 	s->symbol = get_text(in, record, "symbol", true);
 	s->route = route_of(get_text(in, record, "route", true));
 	s->other = get_bool(in, record, "other");

@@ -151,6 +151,7 @@ enum cell {
 	CELL_FREES,
 	CELL_REALLOCS,
 	CELL_CROSS,
+	CELL_PEAK,
 	CELL_ROUTE,
 	CELL_SIZE,
 	CELL_SLABS,
@@ -164,9 +165,9 @@ static const struct table_column cell_columns[] = {
 	[CELL_BYTES] = {"bytes", true},     [CELL_SHARE] = {"share", true},       [CELL_COUNT] = {"count", true},
 	[CELL_AVERAGE] = {"average", true}, [CELL_LIVE] = {"live", true},         [CELL_LIVE_COUNT] = {"blocks", true},
 	[CELL_FREES] = {"freed", true},     [CELL_REALLOCS] = {"reallocs", true}, [CELL_CROSS] = {"cross-thread", true},
-	[CELL_ROUTE] = {"route", false},    [CELL_SIZE] = {"size", true},         [CELL_SLABS] = {"slabs", true},
-	[CELL_UTIL] = {"used", true},       [CELL_LASTED] = {"lasted", true},     [CELL_TID] = {"tid", true},
-	[CELL_NAME] = {"name", false},
+	[CELL_PEAK] = {"peak", true},       [CELL_ROUTE] = {"route", false},      [CELL_SIZE] = {"size", true},
+	[CELL_SLABS] = {"slabs", true},     [CELL_UTIL] = {"used", true},         [CELL_LASTED] = {"lasted", true},
+	[CELL_TID] = {"tid", true},         [CELL_NAME] = {"name", false},
 };
 
 /* The columns of each kind of rows, ended by CELL_NAME; classes have no name. */
@@ -217,6 +218,8 @@ static struct human cell_text(const struct view *v, const struct row *row, enum 
 		return human_count(row->realloc_objects);
 	case CELL_CROSS:
 		return human_count(row->cross_thread_free_objects);
+	case CELL_PEAK:
+		return human_bytes(r->sites[row->index].fact.max_space);
 	case CELL_SIZE:
 		return human_count(r->classes[row->index].size);
 	case CELL_SLABS:
@@ -238,7 +241,8 @@ static size_t choose_cells(const struct view *v, enum cell *cells)
 	static const enum cell extra[ROWS_SORTS] = {/* 0: none, since bytes are always shown */
 	                                            [ROWS_SORT_FREES] = CELL_FREES,
 	                                            [ROWS_SORT_REALLOCS] = CELL_REALLOCS,
-	                                            [ROWS_SORT_CROSS_THREAD] = CELL_CROSS};
+	                                            [ROWS_SORT_CROSS_THREAD] = CELL_CROSS,
+	                                            [ROWS_SORT_PEAK] = CELL_PEAK};
 	size_t count = 0;
 	for (const enum cell *c = cells_of[v->by]; *c != CELL_NAME; c++) {
 		if (*c == CELL_ROUTE && extra[v->sort])
@@ -273,7 +277,7 @@ static void add_row(const struct view *v, struct row *row, const enum cell *cell
 static struct view view_of(const struct report *r, struct names *s, const struct rows *rows, enum rows_sort sort)
 {
 	struct view v = {.report = r, .names = s, .by = rows->by, .sort = sort, .share = sort};
-	if (sort == ROWS_SORT_AVERAGE || sort == ROWS_SORT_SIZE || sort == ROWS_SORT_NAME)
+	if (sort == ROWS_SORT_PEAK || sort == ROWS_SORT_AVERAGE || sort == ROWS_SORT_SIZE || sort == ROWS_SORT_NAME)
 		v.share = ROWS_SORT_BYTES;
 	for (size_t i = 0; i < rows->count; i++)
 		v.whole += rows_value(&rows->rows[i], v.share, r);

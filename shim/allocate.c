@@ -191,7 +191,8 @@ static inline void count_in_place(struct route *route, size_t size)
 	route->realloc_space += size;
 }
 
-static void count_realloc(uintptr_t pc, unsigned class, size_t size, bool in_place)
+/* `fresh` is the block after it. */
+static void count_realloc(uintptr_t pc, unsigned class, size_t size, const void *fresh, bool in_place)
 {
 	struct thread *thread = thread_get();
 	struct route *route = thread ? route_of(thread, pc, class) : NULL;
@@ -199,15 +200,16 @@ static void count_realloc(uintptr_t pc, unsigned class, size_t size, bool in_pla
 		if (in_place)
 			count_in_place(route, size);
 		else
-			route->reallocs++;
+			route_count_move(route, class_table[class].size, usable_size(fresh), size);
 		return;
 	}
 	struct site_fallback *on = site_fallback(site_of(pc)); /* too late in the thread's life for a route */
-	atomic_fetch_add_explicit(&on->reallocs, 1, memory_order_relaxed);
+	fallback_count_resize(on, class_table[class].size, usable_size(fresh), size, !in_place);
 	if (in_place) {
 		atomic_fetch_add_explicit(&on->allocs, 1, memory_order_relaxed);
 		atomic_fetch_add_explicit(&on->frees, 1, memory_order_relaxed);
 		atomic_fetch_add_explicit(&on->space, size, memory_order_relaxed);
+		atomic_fetch_add_explicit(&on->by_size[fallback_size_bucket(class_table[class].size)], 1, memory_order_relaxed);
 	}
 }
 
@@ -290,7 +292,7 @@ static void *reallocate_own(struct thread *thread, struct slab *slab, void *bloc
 	void *fresh = move(block, usable, size, class, key_pc(thread->heap.caches[tag].key));
 	if (!fresh)
 		return NULL;
-	route->reallocs++; /* on the route it leaves: the site is the same */
+	route_count_move(route, usable, usable_size(fresh), size); /* on the route it leaves: the site is the same */
 	release(block);
 	return fresh;
 }
@@ -315,7 +317,7 @@ static __attribute__((noinline)) void *reallocate_pooled(void *block, size_t siz
 	bool in_place = slab_fits(slab, size);
 	void *fresh = in_place ? block : move(block, class_table[class].size, size, class_or_none(size), pc);
 	if (fresh)
-		count_realloc(pc, class, size, in_place);
+		count_realloc(pc, class, size, fresh, in_place);
 	if (fresh && !in_place)
 		release(block);
 	return fresh;
@@ -333,7 +335,7 @@ static void *reallocate_fallback(void *block, size_t size)
 	void *fresh = move(block, usable, size, class_or_none(size), pc ? pc : PC_OTHER);
 	if (!fresh)
 		return NULL;
-	fallback_count_realloc(block);
+	fallback_count_move(block, usable, usable_size(fresh), size);
 	fallback_give(block);
 	return fresh;
 }
@@ -368,7 +370,7 @@ static __attribute__((noinline)) void *reallocate_small(struct thread *thread, u
 	if (!fresh && !(fresh = allocate_missed(size, class, false, pc)))
 		return NULL;
 	memcpy(fresh, block, size < usable ? size : usable);
-	route_at(thread, tag)->reallocs++;
+	route_count_move(route_at(thread, tag), usable, usable_size(fresh), size);
 	struct cache *cache = &thread->heap.caches[tag]; /* only now: caches move when a tag is added */
 	if (cache_give(cache, block))
 		ready_overflow(thread, cache);

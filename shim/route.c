@@ -13,6 +13,7 @@
 #include "process.h"
 #include "ready.h"
 #include "site.h"
+#include "site_peak.h"
 
 enum {
 	INDEX_FIRST = 256,
@@ -238,8 +239,11 @@ static uint16_t translate(struct heap *heap, struct heap *from, uint16_t tag)
 static uint32_t take_passed(struct thread *thread, uint16_t tag, uint32_t want, void **list)
 {
 	uint16_t *stocked = &thread->stocked[route_at(thread, tag)->class];
-	uint32_t count = *stocked && *stocked != tag ? cache_pass(&thread->heap.caches[*stocked], tag, want, list) : 0;
-	if (!count)
+	struct cache *giver = &thread->heap.caches[*stocked];
+	uint32_t count = *stocked && *stocked != tag ? cache_pass(giver, tag, want, list) : 0;
+	if (count)
+		site_peak_note(route_at(thread, *stocked), giver, 0);
+	else
 		*stocked = tag; /* it is about to have some */
 	return count;
 }
@@ -282,6 +286,15 @@ bool route_may_take(const struct thread *thread, uint16_t tag)
 	return !route_limits.site_max || within_site_max(thread, tag, 1);
 }
 
+void route_count_move(struct route *route, size_t before, size_t after, size_t size)
+{
+	route->reallocs++;
+	route->realloc_moved++;
+	route->realloc_copied += size < before ? size : before;
+	*(after > before ? &route->realloc_grown : &route->realloc_shrunk) +=
+		after > before ? after - before : before - after;
+}
+
 bool route_resize(struct thread *thread, struct slab *slab, unsigned class, size_t size)
 {
 	uint16_t before = slab->tag;
@@ -293,7 +306,12 @@ bool route_resize(struct thread *thread, struct slab *slab, unsigned class, size
 	to->allocs++;
 	to->space += size;
 	to->supplied++;
-	route_at(thread, after)->reallocs++;
+	struct route *route = route_at(thread, after);
+	size_t was = class_table[route_at(thread, before)->class].size, is = class_table[class].size;
+	route->reallocs++;
+	*(is > was ? &route->realloc_grown : &route->realloc_shrunk) += is > was ? is - was : was - is;
+	site_peak_note(route_at(thread, before), from, 0);
+	site_peak_note(route, to, 0);
 	thread_note_peak(thread);
 	return true;
 }
@@ -322,6 +340,7 @@ static bool refill(struct thread *thread, uint16_t tag, enum ledger_reason *why)
 	cache->free = list;
 	cache_supply(cache, count);
 	ready_refilled(thread, tag, count);
+	site_peak_note(route_at(thread, tag), cache, count != 0);
 	thread_note_peak(thread);
 	return count != 0;
 }

@@ -209,6 +209,7 @@ class Report(Case):
         self.assertEqual(ids("frees"), [0, 1, 3, 5, 2])
         self.assertEqual(ids("reallocs"), [5, 0, 1, 3, 2], "ties keep the report's order")
         self.assertEqual(ids("cross-thread"), [0, 1, 3, 5, 2])
+        self.assertEqual(ids("peak"), [5, 0, 1, 2, 3])
         self.assertEqual(ids("average"), [5, 1, 0, 2, 3])
         self.assertEqual(ids("name"), [3, 0, 5, 2, 1])
 
@@ -251,7 +252,7 @@ class Report(Case):
             "{}": "not a report of sluice",
             "hello": "not a report of sluice",
             '{"schema":"other"}': "not a report of sluice",
-            text.replace('"1.1"', '"2.0"'): "newer sluice",
+            text.replace('"1.2"', '"2.0"'): "newer sluice",
             text.replace(":1084", ":-1"): "damaged",
             text.replace('"alloc_space":', '"alloc_space":{}', 1): "damaged",
             "{" * 100000: "damaged",
