@@ -17,7 +17,7 @@ endif
 
 POOLS     := $(patsubst %,pools/%.c,classes heap lock meta node os pool range remote runs walk)
 SHIM      := $(patsubst %,shim/%.c,allocate budget conf early facts fallback fallback_math fallback_start inert interpose_cxx \
-             interpose_cxx_bound interpose_exit interpose_jemalloc interpose_limits interpose_malloc interpose_stats module \
+             interpose_cxx_bound interpose_exit interpose_jemalloc interpose_limits interpose_malloc interpose_stats lifetime module \
              pressure process \
              publish publish_threads ready report route site site_peak sum symbols thread)
 ANALYTICS := $(patsubst %,analytics/%.c,cmd_doctor cmd_help cmd_report cmd_run command elf_inspect flags forecast \

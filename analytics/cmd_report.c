@@ -13,7 +13,8 @@ enum { FLAG_BY, FLAG_SORT, FLAG_TOP, FLAG_JSON };
 const struct flag cmd_report_flags[] = {
 	{"by", "WHAT", "a row per site (default), module, class or thread", 0},
 	{"sort", "WHAT",
-     "bytes (default), count, live, live-count, frees, reallocs, cross-thread, peak, average, name; size for classes", 0},
+     "bytes (default), count, live, live-count, frees, reallocs, cross-thread, peak, average, name; size for classes",
+     0},
 	{"top", "N", "rows to show; 0: all; default 20 sites, or all of the others", 'n'},
 	{"json", NULL, "the rows as JSON, for scripts", 0},
 	{0},

@@ -364,7 +364,38 @@ static void histogram(struct json_out *out, const char *key, const uint64_t *buc
 	json_out_array_end(out);
 }
 
-static void render_fact(struct json_out *out, const struct ledger_fact *f)
+/* `shift`: bucket 0 of the ledger is that of 2^shift and all below, and is written as if it had them one by one. */
+static void render_span(struct json_out *out, const char *key, const struct ledger_span *s, unsigned shift)
+{
+	uint64_t buckets[LEDGER_LIVES + LEDGER_LIFE_SHIFT_NS] = {0};
+	memcpy(buckets + shift, s->hist, sizeof(s->hist));
+	json_out_key(out, key);
+	json_out_object_begin(out);
+	count(out, "count", s->count);
+	count(out, "weight", s->weight);
+	count(out, "min", s->min);
+	count(out, "max", s->max);
+	count(out, "sum", s->sum);
+	histogram(out, "hist_log2", buckets, LEDGER_LIVES + shift);
+	json_out_object_end(out);
+}
+
+static void render_life(struct json_out *out, const struct ledger_life *life)
+{
+	json_out_key(out, "lifetimes");
+	json_out_object_begin(out);
+	render_span(out, "ns", &life->ns, LEDGER_LIFE_SHIFT_NS);
+	render_span(out, "space", &life->space, LEDGER_LIFE_SHIFT_SPACE);
+	count(out, "censored", life->censored);
+	count(out, "censored_weight", life->censored_weight);
+	count(out, "judged", life->judged);
+	count(out, "judged_squares", life->judged_squares);
+	count(out, "short_weight", life->short_weight);
+	count(out, "long_weight", life->long_weight);
+	json_out_object_end(out);
+}
+
+static void render_fact(struct json_out *out, const struct ledger_fact *f, const struct ledger_facts *facts)
 {
 	count(out, "max_space", f->max_space);
 	count(out, "max_slack", f->max_slack);
@@ -373,6 +404,8 @@ static void render_fact(struct json_out *out, const struct ledger_fact *f)
 	count(out, "realloc_grown_space", f->realloc_grown_space);
 	count(out, "realloc_shrunk_space", f->realloc_shrunk_space);
 	count(out, "realloc_copied_space", f->realloc_copied_space);
+	if (f->life && f->life <= facts->lives_count)
+		render_life(out, &ledger_lives(facts)[f->life - 1]);
 }
 
 static void render_site(struct json_out *out, const struct view *v, uint32_t id, bool other)
@@ -400,7 +433,7 @@ static void render_site(struct json_out *out, const struct view *v, uint32_t id,
 	count(out, "realloc_objects", s->realloc_objects);
 	count(out, "cross_thread_free_objects", s->cross_thread_free_objects);
 	if (v->facts && id < v->facts->sites_count)
-		render_fact(out, &v->facts->sites[id]);
+		render_fact(out, &v->facts->sites[id], v->facts);
 	json_out_object_end(out);
 }
 

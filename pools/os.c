@@ -124,6 +124,12 @@ uint64_t os_now_ms(void)
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
+uint64_t os_now_ns(void)
+{
+	struct timespec now;
+	return clock_gettime(CLOCK_MONOTONIC, &now) ? 0 : (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
 size_t os_address_limit(void)
 {
 	struct rlimit limit;

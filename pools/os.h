@@ -49,6 +49,9 @@ size_t os_read(const char *path, char *text, size_t bytes);
 /* Milliseconds on a coarse monotonic clock: a few nanoseconds a call, no system call. */
 uint64_t os_now_ms(void);
 
+/* Nanoseconds on the monotonic clock; without a system call wherever the kernel has the clock in its vdso. */
+uint64_t os_now_ns(void);
+
 /* Bytes this process may still add to its address space (RLIMIT_AS), SIZE_MAX when there is no limit. */
 size_t os_address_limit(void);
 

@@ -64,7 +64,8 @@ struct slab {
 	bool zeroed : 1;        /* what was never handed out reads as zeros: its granules are fresh from the kernel */
 	bool budgeted : 1;      /* counts as owned in its heap's books: it is, or it was when it was filled */
 	bool roomy : 1;         /* its only block is longer than was asked for, to grow into */
-	_Atomic uint16_t moves; /* odd while it changes hands between heaps: owner and tags do not belong together */
+	_Atomic uint8_t watched; /* blocks whose frees the caller wants to see, by whatever thread; its own count */
+	_Atomic uint16_t moves;  /* odd while it changes hands between heaps: owner and tags do not belong together */
 };
 
 _Static_assert(sizeof(struct slab) == 64, "one cache line a granule");

@@ -10,6 +10,7 @@
 #include "fallback.h"
 #include "fallback_start.h"
 #include "inert.h"
+#include "lifetime.h"
 #include "process.h"
 #include "route.h"
 #include "site.h"
@@ -66,7 +67,11 @@ static __attribute__((noinline)) void *allocate_missed(size_t size, unsigned cla
 {
 	enum ledger_reason why = REASON_LARGE;
 	struct cache *cache = class < CLASSES ? route_cache(thread_self, pc, class) : NULL;
-	void *block = cache ? cache_take(cache, size) : NULL; /* its key was not at home */
+	void *block = NULL;
+	if (cache && lifetime_is_armed(cache))
+		block = lifetime_watch(thread_self, (uint16_t)(cache - thread_self->heap.caches), size);
+	if (cache && !block)
+		block = cache_take(route_cache(thread_self, pc, class), size); /* its key was not at home */
 	if (block)
 		return zero ? memset(block, 0, size) : block;
 	if (!process_start()) {
@@ -164,6 +169,8 @@ void release_other(void *block)
 	if (owner == 0)
 		die("free of a block that is not allocated", block);
 	if (owner != (uintptr_t)&thread->heap) {
+		if (atomic_load_explicit(&slab->watched, memory_order_relaxed))
+			lifetime_end_elsewhere(block);
 		struct heap *sender = thread_sender(thread);
 		if (sender)
 			heap_free_foreign(sender, slab, block);

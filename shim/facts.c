@@ -6,6 +6,7 @@
  */
 #include "facts.h"
 
+#include "lifetime.h"
 #include "pools/os.h"
 #include "pools/pool.h"
 #include "route.h"
@@ -93,6 +94,7 @@ void facts_fork_child(void)
 	if (base)
 		os_unmap(base, base->bytes);
 	base = base_make();
+	lifetime_fork_child();
 	forget_reallocs();
 	forget_fallback();
 }
@@ -138,17 +140,48 @@ static void add_peak(struct ledger_fact *fact, uint16_t number, uint64_t alive)
 	fact->max_slack = most > (int64_t)fact->max_space ? (uint64_t)most - fact->max_space : 0;
 }
 
+static void add_alive(void *context, const struct lifetime_age *age)
+{
+	struct ledger_facts *facts = context;
+	uint64_t number = age->site < facts->sites_count ? facts->sites[age->site].life : 0;
+	if (!number) /* a thread has only now watched its first block of the site */
+		return;
+	struct ledger_life *life = &ledger_lives(facts)[number - 1];
+	life->censored++;
+	life->censored_weight += age->weight;
+	if (age->space >= LEDGER_SHORT_SPACE) {
+		life->judged++;
+		life->judged_squares += (uint64_t)age->weight * age->weight;
+		life->long_weight += age->weight;
+	}
+}
+
+static void add_lives(struct ledger_facts *facts, uint64_t room)
+{
+	for (uint32_t i = 0; i < facts->sites_count; i++) {
+		const struct ledger_life *life = lifetime_seen((uint16_t)i);
+		if (!life || facts->lives_count == room)
+			continue;
+		ledger_lives(facts)[facts->lives_count] = *life;
+		facts->sites[i].life = ++facts->lives_count;
+	}
+	lifetime_alive(add_alive, facts);
+}
+
 const struct ledger_facts *facts_make(const struct ledger_header *l)
 {
 	static struct ledger_facts *facts;
 	static size_t bytes;
 	if (facts)
 		os_unmap(facts, bytes);
-	bytes = offsetof(struct ledger_facts, sites) + l->sites_count * sizeof(struct ledger_fact);
+	uint32_t lives = lifetime_sites();
+	size_t lives_at = offsetof(struct ledger_facts, sites) + l->sites_count * sizeof(struct ledger_fact);
+	bytes = lives_at + lives * sizeof(struct ledger_life);
 	facts = os_map(bytes);
 	if (!facts)
 		return NULL;
 	facts->sites_count = l->sites_count;
+	facts->lives_at = lives_at;
 	for (const struct heap *heap = heap_first(); heap; heap = heap->next)
 		for (uint32_t tag = 1; tag <= heap->tags; tag++)
 			add_route(facts, heap, tag);
@@ -158,5 +191,6 @@ const struct ledger_facts *facts_make(const struct ledger_header *l)
 			add_fallback(&facts->sites[i], on);
 		add_peak(&facts->sites[i], (uint16_t)i, ledger_sites(l)[i].tally.inuse_space);
 	}
+	add_lives(facts, lives);
 	return facts;
 }

@@ -8,6 +8,7 @@
 #include "ready.h"
 
 #include "budget.h"
+#include "lifetime.h"
 #include "pools/os.h"
 #include "pools/pool.h"
 #include "pressure.h"
@@ -140,6 +141,10 @@ static void overflow_large(struct thread *thread, uint16_t tag)
 void ready_overflow(struct thread *thread, struct cache *cache)
 {
 	uint16_t tag = (uint16_t)(cache - thread->heap.caches);
+	if (route_at(thread, tag)->is_twin) {
+		lifetime_end(thread, tag);
+		return;
+	}
 	if (is_large(route_at(thread, tag)->class)) {
 		overflow_large(thread, tag);
 		return;
