@@ -160,7 +160,7 @@ struct ledger_span {
 	uint64_t count;  /* samples */
 	uint64_t weight; /* allocations they stand for */
 	uint64_t min, max;
-	uint64_t sum; /* of weight x lifetime */
+	uint64_t sum;                /* of weight x lifetime */
 	uint64_t hist[LEDGER_LIVES]; /* weights */
 };
 
@@ -168,7 +168,8 @@ struct ledger_life {
 	struct ledger_span ns;    /* by the clock */
 	struct ledger_span space; /* bytes that the thread asked for meanwhile; only blocks that it freed itself */
 	uint64_t censored, censored_weight; /* samples whose end was not seen: alive at the report, or lost from sight */
-	uint64_t judged, judged_squares;    /* samples of which it is known whether they were short-lived; their weights squared */
+	uint64_t judged,
+		judged_squares; /* samples of which it is known whether they were short-lived; their weights squared */
 	uint64_t short_weight, long_weight; /* their weights */
 };
 

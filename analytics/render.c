@@ -395,15 +395,21 @@ static void render_life(struct json_out *out, const struct ledger_life *life)
 	json_out_object_end(out);
 }
 
+static void render_reallocs(struct json_out *out, const struct ledger_fact *f)
+{
+	count(out, "realloc_moved_objects", f->realloc_moved_objects);
+	count(out, "realloc_grown_space", f->realloc_grown_space);
+	count(out, "realloc_shrunk_space", f->realloc_shrunk_space);
+	count(out, "realloc_copied_space", f->realloc_copied_space);
+}
+
 static void render_fact(struct json_out *out, const struct ledger_fact *f, const struct ledger_facts *facts)
 {
 	count(out, "max_space", f->max_space);
 	count(out, "max_slack", f->max_slack);
 	histogram(out, "size_hist_log2", f->size_hist_log2, LEDGER_SIZES);
-	count(out, "realloc_moved_objects", f->realloc_moved_objects);
-	count(out, "realloc_grown_space", f->realloc_grown_space);
-	count(out, "realloc_shrunk_space", f->realloc_shrunk_space);
-	count(out, "realloc_copied_space", f->realloc_copied_space);
+	if (f->realloc_moved_objects | f->realloc_grown_space | f->realloc_shrunk_space)
+		render_reallocs(out, f);
 	if (f->life && f->life <= facts->lives_count)
 		render_life(out, &ledger_lives(facts)[f->life - 1]);
 }

@@ -503,6 +503,21 @@ struct pool *pool_open(struct heap *heap, uint16_t tag, unsigned class)
 	return pool;
 }
 
+struct pool *pool_open_aside(struct heap *heap, unsigned class)
+{
+	struct pool *pool = pool_open(heap, 0, class);
+	if (pool)
+		pool->shared = true;
+	return pool;
+}
+
+bool pool_is_tagged(const struct heap *heap, unsigned class)
+{
+	uint32_t current = heap->shared[class].current;
+	const struct slab *slab = current == SLAB_NIL ? NULL : &range.slabs[current];
+	return slab && slab_has_tags(slab) && slab_used(slab) < class_table[class].capacity;
+}
+
 static void slab_share(struct heap *heap, struct pool *pool, struct slab *slab)
 {
 	pool_detach(heap, pool, slab);
@@ -513,7 +528,8 @@ bool pool_reclaim(struct heap *heap, unsigned class)
 {
 	for (uint32_t i = 0; i < heap->owned_slots; i++) {
 		struct pool *pool = pool_at(heap, (uint16_t)(CLASSES + i));
-		if (pool->open && pool->class == class && pool->idle && !pool->taken && pool->partly != SLAB_NIL) {
+		if (pool->open && !pool->shared && pool->class == class && pool->idle && !pool->taken &&
+		    pool->partly != SLAB_NIL) {
 			slab_share(heap, pool, &range.slabs[pool->partly_last]);
 			return true;
 		}

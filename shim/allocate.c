@@ -207,7 +207,7 @@ static void count_realloc(uintptr_t pc, unsigned class, size_t size, const void 
 		if (in_place)
 			count_in_place(route, size);
 		else
-			route_count_move(route, class_table[class].size, usable_size(fresh), size);
+			route_count_move(route, usable_size(fresh), size);
 		return;
 	}
 	struct site_fallback *on = site_fallback(site_of(pc)); /* too late in the thread's life for a route */
@@ -299,7 +299,7 @@ static void *reallocate_own(struct thread *thread, struct slab *slab, void *bloc
 	void *fresh = move(block, usable, size, class, key_pc(thread->heap.caches[tag].key));
 	if (!fresh)
 		return NULL;
-	route_count_move(route, usable, usable_size(fresh), size); /* on the route it leaves: the site is the same */
+	route_count_move(route, usable_size(fresh), size); /* on the route it leaves: the site is the same */
 	release(block);
 	return fresh;
 }
@@ -377,7 +377,7 @@ static __attribute__((noinline)) void *reallocate_small(struct thread *thread, u
 	if (!fresh && !(fresh = allocate_missed(size, class, false, pc)))
 		return NULL;
 	memcpy(fresh, block, size < usable ? size : usable);
-	route_count_move(route_at(thread, tag), usable, usable_size(fresh), size);
+	route_count_move(route_at(thread, tag), class_table[class].size, size);
 	struct cache *cache = &thread->heap.caches[tag]; /* only now: caches move when a tag is added */
 	if (cache_give(cache, block))
 		ready_overflow(thread, cache);

@@ -71,8 +71,11 @@ static void forget_reallocs(void)
 	for (struct heap *heap = heap_first(); heap; heap = heap->next)
 		for (uint32_t tag = 1; tag <= heap->tags; tag++) {
 			struct route *route = route_at(thread_of(heap), tag);
-			if (route->realloc_moved | route->realloc_grown | route->realloc_shrunk)
-				route->realloc_moved = route->realloc_grown = route->realloc_shrunk = route->realloc_copied = 0;
+			if (route->reallocs == 0)
+				continue;
+			route->realloc_unmoved = route->reallocs;
+			route->realloc_grown = route->realloc_shrunk = 0;
+			route->realloc_shrunk_copied = route->realloc_shrunk_moved = 0;
 		}
 }
 
@@ -107,12 +110,13 @@ static void add_route(struct ledger_facts *facts, const struct heap *heap, uint3
 	if (route->site >= facts->sites_count)
 		return;
 	struct ledger_fact *fact = &facts->sites[route->site];
-	unsigned size = class_table[route->class].size, bucket = 32 - (unsigned)__builtin_clz(size - 1);
+	uint32_t size = class_table[route->class].size, bucket = 32 - (uint32_t)__builtin_clz(size - 1);
 	fact->size_hist_log2[bucket] += route_allocs(heap, tag) - allocs_before(heap, tag);
-	fact->realloc_moved_objects += route->realloc_moved;
+	uint64_t moved = route->reallocs - route->realloc_unmoved;
+	fact->realloc_moved_objects += moved;
 	fact->realloc_grown_space += route->realloc_grown;
 	fact->realloc_shrunk_space += route->realloc_shrunk;
-	fact->realloc_copied_space += route->realloc_copied;
+	fact->realloc_copied_space += (moved - route->realloc_shrunk_moved) * size + route->realloc_shrunk_copied;
 }
 
 static uint64_t load(const _Atomic uint64_t *counter)

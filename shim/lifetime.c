@@ -20,12 +20,13 @@
 #include "site_peak.h"
 
 enum {
-	LOOK_REFILLS = 16,
+	LOOK_REFILLS = 32,
 	LOOK_TAGS = 16,
 	PERIOD_MIN = 64,
-	PERIOD_MAX = 4096,
+	PERIOD_MAX = 32768,
 	PERIOD_SHARE = 16,
-	GROW_SHARE = 64, /* a slab for a watched block's sake may be this part of what the heap uses */
+	ASIDE_BYTES =
+		512 << 10, /* a heap that uses less gets no slabs for watched blocks alone: of each, a page or two is touched */
 	BUCKETS = 256,
 	WAYS = 8,
 	LIVES_CHUNK = 12 /* 8 KiB */
@@ -51,7 +52,7 @@ static APART _Alignas(64) struct bucket table[BUCKETS];
 static APART _Atomic uint16_t life_of[LEDGER_SITES_MAX + 1]; /* a site's number in `lives`, from 1 on; 0: none */
 static APART struct ledger_life *lives[LEDGER_SITES_MAX / LIVES_CHUNK + 1];
 static _Atomic uint32_t lives_count;
-static struct lock lock; /* lives; nobody waits for it */
+static struct lock lock;   /* lives; nobody waits for it */
 static uint8_t generation; /* of processes: how many forks this one is away from the first */
 
 /* --- clocks ------------------------------------------------------------------------------------------------------- */
@@ -213,8 +214,8 @@ static void put(const void *block, const struct heap *heap, uint16_t site, uint3
 	unsigned way = make_room(in, heap, space);
 	if (way == WAYS)
 		return;
-	in->entries[way] = (struct watched){
-		.heap = heap, .birth_ns = now_ns(), .birth_space = space, .weight = weight, .site = site};
+	in->entries[way] =
+		(struct watched){.heap = heap, .birth_ns = now_ns(), .birth_space = space, .weight = weight, .site = site};
 	atomic_fetch_add_explicit(&slab_of(block)->watched, 1, memory_order_relaxed);
 	atomic_store_explicit(&in->blocks[way], (uintptr_t)block, memory_order_release);
 }
@@ -293,19 +294,32 @@ void lifetime_look(struct thread *thread)
 
 /* --- a sample ----------------------------------------------------------------------------------------------------- */
 
+/* The pool for a watched block: the shared one where that costs nobody anything; where its slabs are of one tag, which all
+ * frees of their blocks are faster for, one aside, once the heap is large enough for that. NULL: not now. */
+static struct pool *pool_for(struct thread *thread, unsigned class)
+{
+	struct heap *heap = &thread->heap;
+	if (class_is_single(class) || pool_is_tagged(heap, class))
+		return &heap->shared[class];
+	if (heap->used_bytes < ASIDE_BYTES)
+		return NULL;
+	if (!thread->aside[class]) {
+		const struct pool *opened = pool_open_aside(heap, class);
+		thread->aside[class] = opened ? opened->index : 0;
+	}
+	return thread->aside[class] ? pool_at(heap, thread->aside[class]) : NULL;
+}
+
 /* One block of the class, for the twin; NULL: there is none without more memory than a sample is worth. */
 static void *take_one(struct thread *thread, uint16_t twin, unsigned class)
 {
 	void *list = NULL;
-	struct heap *heap = &thread->heap;
-	struct pool *pool = &heap->shared[class];
-	uint64_t slab_bytes = (uint64_t)class_table[class].granules << GRANULE_SHIFT;
-	if (pool_take(heap, pool, twin, 1, 1, &list))
+	struct pool *pool = pool_for(thread, class);
+	if (!pool || pool_take(&thread->heap, pool, twin, 1, 1, &list))
 		return list;
-	bool may_grow = class_is_single(class) || heap->used_bytes / GROW_SHARE >= slab_bytes;
-	if (may_grow && pool_grow(heap, pool) == RANGE_OK && pool_take(heap, pool, twin, 1, 1, &list))
-		return list;
-	return NULL;
+	if (pool_grow(&thread->heap, pool) != RANGE_OK || !pool_take(&thread->heap, pool, twin, 1, 1, &list))
+		return NULL;
+	return list;
 }
 
 /* The allocations it stands for. What a fork's child finds was not its own. */

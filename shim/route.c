@@ -319,15 +319,6 @@ bool route_may_take(const struct thread *thread, uint16_t tag)
 	return !route_limits.site_max || within_site_max(thread, tag, 1);
 }
 
-void route_count_move(struct route *route, size_t before, size_t after, size_t size)
-{
-	route->reallocs++;
-	route->realloc_moved++;
-	route->realloc_copied += size < before ? size : before;
-	*(after > before ? &route->realloc_grown : &route->realloc_shrunk) +=
-		after > before ? after - before : before - after;
-}
-
 bool route_resize(struct thread *thread, struct slab *slab, unsigned class, size_t size)
 {
 	uint16_t before = slab->tag;
@@ -344,6 +335,7 @@ bool route_resize(struct thread *thread, struct slab *slab, unsigned class, size
 	struct route *route = route_at(thread, after);
 	size_t was = class_table[route_at(thread, before)->class].size, is = class_table[class].size;
 	route->reallocs++;
+	route->realloc_unmoved++;
 	*(is > was ? &route->realloc_grown : &route->realloc_shrunk) += is > was ? is - was : was - is;
 	site_peak_note(route_at(thread, before), from, 0);
 	site_peak_note(route, to, 0);

@@ -39,6 +39,7 @@ struct thread {
 	uint64_t allocs_seen, refills_seen; /* when ready_age last looked */
 	bool thrashes;                      /* ready.h */
 	uint64_t look_at;                   /* refill at which lifetime.c looks for a route to sample; 0: not yet */
+	uint16_t aside[CLASSES];            /* the pool aside of each class for watched blocks; 0: none */
 	uint32_t look_tag;                  /* where it looked last */
 	uint64_t calls_heard;               /* of those to give back memory (pressure.c) */
 	int64_t live_noted;                 /* live bytes last told to peak.h */
