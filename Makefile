@@ -19,7 +19,7 @@ POOLS     := $(patsubst %,pools/%.c,classes heap lock meta node os pool range re
 SHIM      := $(patsubst %,shim/%.c,allocate budget conf early facts fallback fallback_math fallback_start inert interpose_cxx \
              interpose_cxx_bound interpose_exit interpose_jemalloc interpose_limits interpose_malloc interpose_stats lifetime module \
              pressure process \
-             publish publish_threads ready report route site site_peak sum symbols thread)
+             publish publish_threads ready report resident route site site_peak sum symbols thread)
 ANALYTICS := $(patsubst %,analytics/%.c,cmd_doctor cmd_help cmd_report cmd_run command elf_inspect flags forecast \
              human_units json_out main memory message names nearest optionset program_find render report_load \
              report_rows report_sections report_view rows_json run_child run_report table terminal)

@@ -182,9 +182,24 @@ struct ledger_fact {
 	uint64_t realloc_shrunk_space;         /* usable bytes that they took away */
 	uint64_t realloc_copied_space;         /* bytes of the moved blocks */
 	uint64_t life;                         /* which of the lives is the site's, from 1 on; 0: no sample */
+	uint64_t slack_space;                  /* bytes of slabs beyond the blocks alive that are there for the site */
+	uint64_t resident_space; /* resident bytes that it explains: blocks alive and slack, as far as they are touched */
+};
+
+/* What `resident`, the process's memory in RAM, is made of; `resident` is 0 where the kernel did not say. */
+struct ledger_resident {
+	uint64_t blocks;       /* blocks alive in the pools */
+	uint64_t slack;        /* the rest of their slabs */
+	uint64_t retained;     /* free granules */
+	uint64_t metadata;     /* sluice's tables */
+	uint64_t fallback;     /* blocks alive in the fallback */
+	uint64_t program;      /* the program's code, data, stacks, files, and what it mapped itself */
+	uint64_t unattributed; /* once the fallback is at work: its unused memory, and what the program mapped itself */
+	uint64_t resident;     /* their sum */
 };
 
 struct ledger_facts {
+	struct ledger_resident resident;
 	uint64_t sites_count, lives_count;
 	uint64_t lives_at;          /* offset from here */
 	struct ledger_fact sites[]; /* by number, as the ledger's */

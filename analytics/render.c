@@ -211,7 +211,22 @@ static void render_quality(struct json_out *out, const struct ledger_quality *q)
 	json_out_object_end(out);
 }
 
-static void render_memory(struct json_out *out, const struct ledger_memory *m)
+static void render_resident(struct json_out *out, const struct ledger_resident *r)
+{
+	json_out_key(out, "resident_by");
+	json_out_object_begin(out);
+	count(out, "blocks", r->blocks);
+	count(out, "slack", r->slack);
+	count(out, "retained", r->retained);
+	count(out, "metadata", r->metadata);
+	count(out, "fallback", r->fallback);
+	count(out, "program", r->program);
+	count(out, "unattributed", r->unattributed);
+	count(out, "total", r->resident);
+	json_out_object_end(out);
+}
+
+static void render_memory(struct json_out *out, const struct ledger_memory *m, const struct ledger_facts *facts)
 {
 	uint64_t explained = m->active + m->metadata + m->retained;
 	json_out_key(out, "memory");
@@ -231,6 +246,8 @@ static void render_memory(struct json_out *out, const struct ledger_memory *m)
 	count(out, "peak_resident", m->peak_resident);
 	count(out, "unattributed", m->resident > explained ? m->resident - explained : 0);
 	tally(out, &m->tally);
+	if (facts && facts->resident.resident)
+		render_resident(out, &facts->resident);
 	json_out_object_end(out);
 }
 
@@ -407,6 +424,8 @@ static void render_fact(struct json_out *out, const struct ledger_fact *f, const
 {
 	count(out, "max_space", f->max_space);
 	count(out, "max_slack", f->max_slack);
+	count(out, "slack_space", f->slack_space);
+	count(out, "resident_space", f->resident_space);
 	histogram(out, "size_hist_log2", f->size_hist_log2, LEDGER_SIZES);
 	if (f->realloc_moved_objects | f->realloc_grown_space | f->realloc_shrunk_space)
 		render_reallocs(out, f);
@@ -496,7 +515,7 @@ int render_report(const struct ledger_header *l, const struct ledger_facts *fact
 	json_out_line(out);
 	render_quality(out, &l->quality);
 	json_out_line(out);
-	render_memory(out, &l->memory);
+	render_memory(out, &l->memory, facts);
 	json_out_line(out);
 	render_routing(out, l);
 	render_classes(out, &v);

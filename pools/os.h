@@ -42,6 +42,12 @@ unsigned os_thread_node(void);
 /* Has the program, or who started it (numactl), chosen nodes for its memory? Not after a seccomp filter. */
 bool os_nodes_chosen(void);
 
+/* Bytes of the memory that are in RAM, whole pages; 0 where the kernel does not say. Not after a seccomp filter. */
+size_t os_resident(const void *start, size_t bytes);
+
+/* Calls `see` with each line of a file of the kernel's, long ones cut. false: it cannot be read. As os_read besides. */
+bool os_read_lines(const char *path, void see(void *context, const char *line), void *context);
+
 /* Reads a small file of the kernel's (/proc, /sys) as text, which is cut to `bytes` - 1 and ended with a NUL. Returns its
  * length; 0: none there, or empty. Never waits, leaves no descriptor open, and is no cancellation point. */
 size_t os_read(const char *path, char *text, size_t bytes);

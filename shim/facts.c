@@ -6,9 +6,11 @@
  */
 #include "facts.h"
 
+#include "confined.h"
 #include "lifetime.h"
 #include "pools/os.h"
 #include "pools/pool.h"
+#include "resident.h"
 #include "route.h"
 #include "site.h"
 #include "site_peak.h"
@@ -172,6 +174,25 @@ static void add_lives(struct ledger_facts *facts, uint64_t room)
 	lifetime_alive(add_alive, facts);
 }
 
+/* Running threads go on counting while we add up after publish() has: what came later is taken off where most is. */
+static void settle(struct ledger_fact *fact, const struct ledger_site *site)
+{
+	uint64_t sum = 0;
+	for (unsigned k = 0; k < LEDGER_SIZES; k++)
+		sum += fact->size_hist_log2[k];
+	while (sum != site->tally.alloc_objects) {
+		unsigned most = 0;
+		for (unsigned k = 0; k < LEDGER_SIZES; k++)
+			most = fact->size_hist_log2[k] > fact->size_hist_log2[most] ? k : most;
+		uint64_t over = sum - site->tally.alloc_objects, off = fact->size_hist_log2[most];
+		off = sum > site->tally.alloc_objects && over > off ? off : over;
+		fact->size_hist_log2[most] -= off;
+		sum -= off;
+	}
+	if (fact->realloc_moved_objects > site->realloc_objects)
+		fact->realloc_moved_objects = site->realloc_objects;
+}
+
 const struct ledger_facts *facts_make(const struct ledger_header *l)
 {
 	static struct ledger_facts *facts;
@@ -194,7 +215,11 @@ const struct ledger_facts *facts_make(const struct ledger_header *l)
 		if (on)
 			add_fallback(&facts->sites[i], on);
 		add_peak(&facts->sites[i], (uint16_t)i, ledger_sites(l)[i].tally.inuse_space);
+		if (l->quality.live_threads)
+			settle(&facts->sites[i], &ledger_sites(l)[i]);
 	}
 	add_lives(facts, lives);
+	if (!confined())
+		resident_fill(l, facts);
 	return facts;
 }
