@@ -22,7 +22,7 @@ SHIM      := $(patsubst %,shim/%.c,allocate budget conf early facts fallback fal
              publish publish_threads ready report resident route site site_peak sum symbols thread)
 ANALYTICS := $(patsubst %,analytics/%.c,cmd_doctor cmd_help cmd_report cmd_run command elf_inspect flags forecast \
              human_units json_out main memory message names nearest optionset program_find render report_load \
-             report_rows report_sections report_view rows_json run_child run_report table terminal)
+             report_rows report_sections report_site report_view rows_json run_child run_report table terminal)
 # Files of shim/ that define public symbols: they go into the library only, never into a test.
 INTERPOSE := $(filter shim/interpose%,$(SHIM))
 # Files of analytics/ that the library carries too: they allocate nothing and use no stdio.
@@ -99,7 +99,7 @@ $(O)/libsluice.so: $(LIB_OBJ) shim/sluice.map shim/apart.ld
 	$(call run,LINK)$(CC) $(CFLAGS_ALL) $(LDFLAGS_SO) $(LDFLAGS) -o $@ $(LIB_OBJ)
 $(call obj,$(ANALYTICS)): CFLAGS_DIR := $(call pkg,--cflags,$(COMMAND_PKGS))
 $(O)/sluice: $(call obj,$(ANALYTICS))
-	$(call run,LINK)$(CC) $(CFLAGS_ALL) -Wl,--as-needed $(LDFLAGS) -o $@ $^ $(call pkg,--libs,$(COMMAND_PKGS))
+	$(call run,LINK)$(CC) $(CFLAGS_ALL) -Wl,--as-needed $(LDFLAGS) -o $@ $^ $(call pkg,--libs,$(COMMAND_PKGS)) -lm
 
 # --- tests ----------------------------------------------------------------------------------------------------------
 $(O)/tests/core.a: $(CORE_OBJ)

@@ -1,6 +1,7 @@
 /* cmd_report.c: `sluice report FILE`: a report as a table, or its rows as JSON. */
 #include "analytics/command.h"
 #include "analytics/message.h"
+#include "analytics/report_site.h"
 #include "analytics/report_view.h"
 #include "analytics/rows_json.h"
 
@@ -8,15 +9,16 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { FLAG_BY, FLAG_SORT, FLAG_TOP, FLAG_JSON };
+enum { FLAG_BY, FLAG_SORT, FLAG_TOP, FLAG_JSON, FLAG_SITE };
 
 const struct flag cmd_report_flags[] = {
 	{"by", "WHAT", "a row per site (default), module, class or thread", 0},
 	{"sort", "WHAT",
-     "bytes (default), count, live, live-count, frees, reallocs, cross-thread, peak, average, name; size for classes",
+     "bytes (default), count, live, live-count, frees, reallocs, cross-thread, peak, slack, resident, average, name; size for classes",
      0},
 	{"top", "N", "rows to show; 0: all; default 20 sites, or all of the others", 'n'},
 	{"json", NULL, "the rows as JSON, for scripts", 0},
+	{"site", "ID", "all that is known of one site, by the id that the rows of --json and the report have", 0},
 	{0},
 };
 
@@ -25,8 +27,8 @@ enum { TOP_SITES = 20 };
 struct request_words {
 	const char *file;
 	int by, sort; /* -1: not said */
-	unsigned long top;
-	bool top_said, json;
+	unsigned long top, site;
+	bool top_said, json, site_said;
 };
 
 /* Returns false, having said why, when the words make no sense. */
@@ -45,6 +47,9 @@ static bool read_words(struct request_words *w, char **words)
 		case FLAG_TOP:
 			w->top_said = flags_count(&f, "top", f.value, &w->top);
 			break;
+		case FLAG_SITE:
+			w->site_said = flags_count(&f, "site", f.value, &w->site);
+			break;
 		case FLAG_JSON:
 			w->json = true;
 			break;
@@ -58,7 +63,8 @@ static bool read_words(struct request_words *w, char **words)
 		default:
 			return false;
 		}
-		if ((flag == FLAG_BY && w->by < 0) || (flag == FLAG_SORT && w->sort < 0) || (flag == FLAG_TOP && !w->top_said))
+		if ((flag == FLAG_BY && w->by < 0) || (flag == FLAG_SORT && w->sort < 0) ||
+		    (flag == FLAG_TOP && !w->top_said) || (flag == FLAG_SITE && !w->site_said))
 			return false;
 	}
 	if (!w->file)
@@ -88,7 +94,13 @@ int cmd_report(char **words)
 	struct names *s = names_open(&r);
 	struct terminal terminal = terminal_of(stdout);
 	int error = 0;
-	if (w.json) {
+	const struct report_site *site = w.site_said ? site_by_id(&r, w.site) : NULL;
+	if (w.site_said && !site) {
+		message("report: %s has no site %lu", w.file, w.site);
+		error = -1;
+	} else if (site) {
+		view_site(&r, s, site, &terminal);
+	} else if (w.json) {
 		error = rows_json(&r, s, by, sort, w.top, STDOUT_FILENO);
 	} else {
 		view_head(&r, &terminal);
@@ -97,7 +109,7 @@ int cmd_report(char **words)
 	}
 	names_close(s);
 	report_close(&r);
-	if (error)
+	if (error > 0)
 		message("standard output: %s", strerror(error));
 	return error ? EXIT_WRONG : command_end(EXIT_OK);
 }
