@@ -149,17 +149,29 @@ Test(lifetime, watched_blocks_outlive_their_thread)
 	whole();
 }
 
+/* Two sites' blocks lie side by side, so their slabs are mixed; every third goes again, so they are partly free. */
+static void *mix_and_go(void *unused)
+{
+	for (unsigned i = 0; i < ROUNDS / 16; i++)
+		kept[i] = allocate(64, pc_of(i % 2 ? KEPT : MIXED));
+	for (unsigned i = 0; i < ROUNDS / 16; i += 3) {
+		release(kept[i]);
+		kept[i] = NULL;
+	}
+	return unused;
+}
+
 /* Slabs of a heap that is left are claimed by one that allocates already; their watched blocks stay watched. */
 Test(lifetime, watched_blocks_of_claimed_slabs)
 {
 	pthread_t thread;
 	take(9, 5000, 1);
-	pthread_create(&thread, NULL, play_and_go, NULL);
+	route_limits.own = false;
+	pthread_create(&thread, NULL, mix_and_go, NULL);
 	pthread_join(thread, NULL);
 	cr_assert_gt(life(KEPT, 64).censored, 0);
-	for (unsigned i = 0; i < ROUNDS / 64; i++)
-		for (unsigned size = 48; size <= 100; size += 16)
-			cr_assert_not_null(allocate(size, pc_of(30)));
+	for (unsigned i = 0; i < ROUNDS / 32; i++)
+		cr_assert_not_null(allocate(64, pc_of(30)));
 	free_kept(NULL);
 	cr_assert_eq(life(KEPT, 64).censored, 0);
 	cr_assert_eq(ledger_sites(publish(END_LIVE))[route(KEPT, 64)->site].tally.inuse_objects, 0);
@@ -222,6 +234,28 @@ Test(lifetime, a_watched_block_counts_as_any_other)
 			books_freed(slots[i].site);
 		}
 	books_check();
+}
+
+/* Single blocks, which lie alone and can grow in place: they stay watched. */
+Test(lifetime, large_blocks)
+{
+	enum { LARGE = 1500, TURNS = 4 };
+	uint64_t watched = 0;
+	for (unsigned turn = 0; turn < TURNS; turn++) {
+		for (unsigned i = 0; i < LARGE; i++) {
+			char *block = kept[i] = allocate_zeroed(20000, pc_of(KEPT));
+			for (size_t k = 0; k < 20000; k += 8)
+				cr_assert_eq(block[k], 0);
+			memset(block, 1, 20000);
+		}
+		for (unsigned i = 0; i < LARGE; i++)
+			kept[i] = reallocate(kept[i], i % 2 ? 30000 : 17000, pc_of(50));
+		watched += life(KEPT, 20000).censored;
+		free_kept(NULL);
+		cr_assert_eq(life(KEPT, 20000).censored, 0);
+	}
+	cr_assert_gt(watched, 5, "%lu", watched);
+	whole();
 }
 
 Test(lifetime, zeroed_means_zeroed)
