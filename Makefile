@@ -16,14 +16,14 @@ CXX := $(if $(findstring clang,$(CC)),clang++,g++)
 endif
 
 POOLS     := $(patsubst %,pools/%.c,classes heap huge lock meta node os pool range remote runs walk)
-SHIM      := $(patsubst %,shim/%.c,allocate budget conf early fallback fallback_math fallback_start inert interpose_cxx \
-             interpose_cxx_bound interpose_exit interpose_jemalloc interpose_limits interpose_malloc interpose_stats module \
-             pressure process \
-             publish publish_threads ready report route site sum symbols thread)
+SHIM      := $(patsubst %,shim/%.c,allocate budget conf early facts fallback fallback_math fallback_start inert interpose_cxx \
+             interpose_cxx_bound interpose_exit interpose_jemalloc interpose_limits interpose_malloc interpose_stats \
+             lifetime module pressure process publish publish_threads ready report resident route site site_peak sum symbols \
+             thread)
 ANALYTICS := $(patsubst %,analytics/%.c,cmd_doctor cmd_help cmd_report cmd_run command demangle elf_inspect flags \
              forecast human_units json_out main memory message names nearest optionset program_find render report_load \
-             report_rows report_sections report_view rows_json run_child run_report site_view source_lines symbol_file \
-             table terminal)
+             report_rows report_sections report_view rows_json run_child run_report site_facts site_view source_lines \
+             symbol_file table terminal)
 # Files of shim/ that define public symbols: they go into the library only, never into a test.
 INTERPOSE := $(filter shim/interpose%,$(SHIM))
 # Files of analytics/ that the library carries too: they allocate nothing and use no stdio.
@@ -101,7 +101,7 @@ $(O)/libsluice.so: $(LIB_OBJ) shim/sluice.map shim/apart.ld
 	$(call run,LINK)$(CC) $(CFLAGS_ALL) $(LDFLAGS_SO) $(LDFLAGS) -o $@ $(LIB_OBJ)
 $(call obj,$(ANALYTICS)): CFLAGS_DIR := $(call pkg,--cflags,$(COMMAND_PKGS))
 $(O)/sluice: $(call obj,$(ANALYTICS))
-	$(call run,LINK)$(CC) $(CFLAGS_ALL) -Wl,--as-needed $(LDFLAGS) -o $@ $^ $(call pkg,--libs,$(COMMAND_PKGS)) $(COMMAND_LIBS)
+	$(call run,LINK)$(CC) $(CFLAGS_ALL) -Wl,--as-needed $(LDFLAGS) -o $@ $^ $(call pkg,--libs,$(COMMAND_PKGS)) $(COMMAND_LIBS) -lm
 
 # --- tests ----------------------------------------------------------------------------------------------------------
 $(O)/tests/core.a: $(CORE_OBJ)

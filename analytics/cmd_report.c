@@ -14,10 +14,11 @@ enum { FLAG_BY, FLAG_SORT, FLAG_TOP, FLAG_JSON, FLAG_SITE, FLAG_STACKS, FLAG_SYM
 const struct flag cmd_report_flags[] = {
 	{"by", "WHAT", "a row per site (default), module, class or thread", 0},
 	{"sort", "WHAT",
-     "bytes (default), count, live, live-count, frees, reallocs, cross-thread, average, name; size for classes", 0},
+     "bytes (default), count, live, live-count, frees, reallocs, cross-thread, peak, slack, resident, average, name; size for classes",
+     0},
 	{"top", "N", "rows to show; 0: all; default 20 sites, or all of the others", 'n'},
 	{"json", NULL, "the rows as JSON, for scripts", 0},
-	{"site", "ID", "one site in full: its counts, its stack", 0},
+	{"site", "ID", "one site in full: its counts, sizes, memory, lives and stack", 0},
 	{"stacks", NULL, "the sites of the table in full", 0},
 	{"symbols", "DIR", "look for the programs' files here first; may be repeated", 0},
 	{0},

@@ -146,6 +146,70 @@ struct ledger_quality {
 	uint64_t untracked_frees; /* fallback blocks freed whose record could not be kept (no memory) */
 };
 
+/* What is known of a site beyond its counts. Made when a report is written, in a region of its own (struct ledger_facts). */
+enum {
+	LEDGER_SIZES = 48, /* bucket k: blocks that can hold more than 2^(k-1) and up to 2^k bytes */
+	LEDGER_LIVES = 32, /* bucket k of lifetimes: 2^(k+shift) up to twice that; the first and last take what is beyond */
+	LEDGER_LIFE_SHIFT_NS = 9,
+	LEDGER_LIFE_SHIFT_SPACE = 4,
+	LEDGER_SHORT_SPACE = 64 << 10 /* a block is short-lived when its thread asked for less than that in its life */
+};
+
+/* Lifetimes that ended, of one clock. Each sample stands for `weight` allocations. */
+struct ledger_span {
+	uint64_t count;  /* samples */
+	uint64_t weight; /* allocations they stand for */
+	uint64_t min, max;
+	uint64_t sum;                /* of weight x lifetime */
+	uint64_t hist[LEDGER_LIVES]; /* weights */
+};
+
+struct ledger_life {
+	struct ledger_span ns;    /* by the clock */
+	struct ledger_span space; /* bytes that the thread asked for meanwhile; only blocks that it freed itself */
+	uint64_t censored, censored_weight; /* samples whose end was not seen: alive at the report, or lost from sight */
+	uint64_t judged,
+		judged_squares; /* samples of which it is known whether they were short-lived; their weights squared */
+	uint64_t short_weight, long_weight; /* their weights */
+};
+
+struct ledger_fact {
+	uint64_t max_space; /* highest inuse_space seen: at most the truth, and at most max_slack below it */
+	uint64_t max_slack;
+	uint64_t size_hist_log2[LEDGER_SIZES]; /* alloc_objects by the bytes the block can hold */
+	uint64_t realloc_moved_objects;        /* of the reallocs, those that moved the block */
+	uint64_t realloc_grown_space;          /* usable bytes that reallocs added */
+	uint64_t realloc_shrunk_space;         /* usable bytes that they took away */
+	uint64_t realloc_copied_space;         /* bytes of the moved blocks */
+	uint64_t life;                         /* which of the lives is the site's, from 1 on; 0: no sample */
+	uint64_t slack_space;                  /* bytes of slabs beyond the blocks alive that are there for the site */
+	uint64_t resident_space; /* resident bytes that it explains: blocks alive and slack, as far as they are touched */
+};
+
+/* What `resident`, the process's memory in RAM, is made of; `resident` is 0 where the kernel did not say. */
+struct ledger_resident {
+	uint64_t blocks;       /* blocks alive in the pools */
+	uint64_t slack;        /* the rest of their slabs */
+	uint64_t retained;     /* free granules */
+	uint64_t metadata;     /* sluice's tables */
+	uint64_t fallback;     /* blocks alive in the fallback */
+	uint64_t program;      /* the program's code, data, stacks, files, and what it mapped itself */
+	uint64_t unattributed; /* once the fallback is at work: its unused memory, and what the program mapped itself */
+	uint64_t resident;     /* their sum */
+};
+
+struct ledger_facts {
+	struct ledger_resident resident;
+	uint64_t sites_count, lives_count;
+	uint64_t lives_at;          /* offset from here */
+	struct ledger_fact sites[]; /* by number, as the ledger's */
+};
+
+static inline struct ledger_life *ledger_lives(const struct ledger_facts *f)
+{
+	return (struct ledger_life *)((char *)(uintptr_t)f + f->lives_at);
+}
+
 struct ledger_header {
 	char magic[8];
 	uint32_t version;

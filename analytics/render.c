@@ -23,6 +23,7 @@ struct view {
 	const struct ledger_site *sites;
 	const char *strings;
 	uint32_t classes_count, mappings_count, threads_count, sites_count, strings_bytes;
+	const struct ledger_facts *facts; /* NULL: none */
 };
 
 const char *render_route_name(enum ledger_route route)
@@ -210,7 +211,22 @@ static void render_quality(struct json_out *out, const struct ledger_quality *q)
 	json_out_object_end(out);
 }
 
-static void render_memory(struct json_out *out, const struct ledger_memory *m)
+static void render_resident(struct json_out *out, const struct ledger_resident *r)
+{
+	json_out_key(out, "resident_by");
+	json_out_object_begin(out);
+	count(out, "blocks", r->blocks);
+	count(out, "slack", r->slack);
+	count(out, "retained", r->retained);
+	count(out, "metadata", r->metadata);
+	count(out, "fallback", r->fallback);
+	count(out, "program", r->program);
+	count(out, "unattributed", r->unattributed);
+	count(out, "total", r->resident);
+	json_out_object_end(out);
+}
+
+static void render_memory(struct json_out *out, const struct ledger_memory *m, const struct ledger_facts *facts)
 {
 	uint64_t explained = m->active + m->metadata + m->retained;
 	json_out_key(out, "memory");
@@ -230,6 +246,8 @@ static void render_memory(struct json_out *out, const struct ledger_memory *m)
 	count(out, "peak_resident", m->peak_resident);
 	count(out, "unattributed", m->resident > explained ? m->resident - explained : 0);
 	tally(out, &m->tally);
+	if (facts && facts->resident.resident)
+		render_resident(out, &facts->resident);
 	json_out_object_end(out);
 }
 
@@ -349,6 +367,72 @@ static void site_route(struct json_out *out, const struct ledger_site *s)
 	json_out_object_end(out);
 }
 
+/* --- what is known of a site beyond its counts -------------------------------------------------------------------- */
+
+/* Up to the last that is not 0. */
+static void histogram(struct json_out *out, const char *key, const uint64_t *buckets, unsigned count)
+{
+	while (count && !buckets[count - 1])
+		count--;
+	json_out_key(out, key);
+	json_out_array_begin(out);
+	for (unsigned i = 0; i < count; i++)
+		json_out_u64(out, buckets[i] < INT64_MAX ? buckets[i] : INT64_MAX);
+	json_out_array_end(out);
+}
+
+/* `shift`: bucket 0 of the ledger is that of 2^shift and all below, and is written as if it had them one by one. */
+static void render_span(struct json_out *out, const char *key, const struct ledger_span *s, unsigned shift)
+{
+	uint64_t buckets[LEDGER_LIVES + LEDGER_LIFE_SHIFT_NS] = {0};
+	memcpy(buckets + shift, s->hist, sizeof(s->hist));
+	json_out_key(out, key);
+	json_out_object_begin(out);
+	count(out, "count", s->count);
+	count(out, "weight", s->weight);
+	count(out, "min", s->min);
+	count(out, "max", s->max);
+	count(out, "sum", s->sum);
+	histogram(out, "hist_log2", buckets, LEDGER_LIVES + shift);
+	json_out_object_end(out);
+}
+
+static void render_life(struct json_out *out, const struct ledger_life *life)
+{
+	json_out_key(out, "lifetimes");
+	json_out_object_begin(out);
+	render_span(out, "ns", &life->ns, LEDGER_LIFE_SHIFT_NS);
+	render_span(out, "space", &life->space, LEDGER_LIFE_SHIFT_SPACE);
+	count(out, "censored", life->censored);
+	count(out, "censored_weight", life->censored_weight);
+	count(out, "judged", life->judged);
+	count(out, "judged_squares", life->judged_squares);
+	count(out, "short_weight", life->short_weight);
+	count(out, "long_weight", life->long_weight);
+	json_out_object_end(out);
+}
+
+static void render_reallocs(struct json_out *out, const struct ledger_fact *f)
+{
+	count(out, "realloc_moved_objects", f->realloc_moved_objects);
+	count(out, "realloc_grown_space", f->realloc_grown_space);
+	count(out, "realloc_shrunk_space", f->realloc_shrunk_space);
+	count(out, "realloc_copied_space", f->realloc_copied_space);
+}
+
+static void render_fact(struct json_out *out, const struct ledger_fact *f, const struct ledger_facts *facts)
+{
+	count(out, "max_space", f->max_space);
+	count(out, "max_slack", f->max_slack);
+	count(out, "slack_space", f->slack_space);
+	count(out, "resident_space", f->resident_space);
+	histogram(out, "size_hist_log2", f->size_hist_log2, LEDGER_SIZES);
+	if (f->realloc_moved_objects | f->realloc_grown_space | f->realloc_shrunk_space)
+		render_reallocs(out, f);
+	if (f->life && f->life <= facts->lives_count)
+		render_life(out, &ledger_lives(facts)[f->life - 1]);
+}
+
 static void render_site(struct json_out *out, const struct view *v, uint32_t id, bool other)
 {
 	const struct ledger_site *s = &v->sites[id];
@@ -373,6 +457,8 @@ static void render_site(struct json_out *out, const struct view *v, uint32_t id,
 	tally(out, &s->tally);
 	count(out, "realloc_objects", s->realloc_objects);
 	count(out, "cross_thread_free_objects", s->cross_thread_free_objects);
+	if (v->facts && id < v->facts->sites_count)
+		render_fact(out, &v->facts->sites[id], v->facts);
 	json_out_object_end(out);
 }
 
@@ -414,11 +500,12 @@ static void render_threads(struct json_out *out, const struct view *v)
 	table_end(out);
 }
 
-int render_report(const struct ledger_header *l, struct json_out *out)
+int render_report(const struct ledger_header *l, const struct ledger_facts *facts, struct json_out *out)
 {
 	struct view v;
 	if (!view_open(&v, l))
 		return EINVAL;
+	v.facts = facts;
 	json_out_object_begin(out);
 	text(out, "schema", REPORT_SCHEMA);
 	text(out, "schema_version", REPORT_SCHEMA_VERSION);
@@ -428,7 +515,7 @@ int render_report(const struct ledger_header *l, struct json_out *out)
 	json_out_line(out);
 	render_quality(out, &l->quality);
 	json_out_line(out);
-	render_memory(out, &l->memory);
+	render_memory(out, &l->memory, facts);
 	json_out_line(out);
 	render_routing(out, l);
 	render_classes(out, &v);

@@ -10,12 +10,13 @@
 #include "analytics/ledger.h"
 
 #define REPORT_SCHEMA "sluice.report"
-#define REPORT_SCHEMA_VERSION "1.1" /* minor: keys were added; major: a reader of the old one would be wrong */
+#define REPORT_SCHEMA_VERSION "1.2" /* minor: keys were added; major: a reader of the old one would be wrong */
 
 /* Writes the whole report and closes `out`. The caller vouches that l->total_bytes bytes are readable from `l` on;
  * nothing else in the ledger is trusted: counts and offsets that point outside are cut back to what lies inside.
+ * `facts`, of the same sites, may be NULL: then the report is without them.
  * Returns 0, EINVAL when this is no ledger of this version (nothing is written then), or the errno value of a write. */
-int render_report(const struct ledger_header *l, struct json_out *out);
+int render_report(const struct ledger_header *l, const struct ledger_facts *facts, struct json_out *out);
 
 /* "owned", "shared", "arena", "fallback". */
 const char *render_route_name(enum ledger_route route);

@@ -53,6 +53,9 @@ struct report_site {
 	struct ledger_tally tally;
 	uint64_t realloc_objects, cross_thread_free_objects;
 	uint64_t route_objects[LEDGER_ROUTES], route_space[LEDGER_ROUTES];
+	bool has_fact; /* reports before version 1.2 have none */
+	struct ledger_fact fact;
+	struct ledger_life life; /* all 0: no sample */
 };
 
 struct report_mapping {
@@ -86,6 +89,7 @@ struct report {
 	struct report_run run;
 	struct report_quality quality;
 	struct ledger_memory memory;
+	struct ledger_resident resident; /* all 0: not known */
 	struct ledger_tally routes[LEDGER_ROUTES];
 	uint64_t reasons[LEDGER_REASONS];
 	struct ledger_class *classes;

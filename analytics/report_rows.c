@@ -9,7 +9,8 @@
 const char *const rows_by_names[ROWS_BYS] = {"site", "module", "class", "thread"};
 
 const char *const rows_sort_names[ROWS_SORTS] = {
-	"bytes", "count", "live", "live-count", "frees", "reallocs", "cross-thread", "average", "size", "name",
+	"bytes", "count", "live",     "live-count", "frees", "reallocs", "cross-thread",
+	"peak",  "slack", "resident", "average",    "size",  "name",
 };
 
 static void tally_add(struct ledger_tally *to, const struct ledger_tally *t)
@@ -158,6 +159,8 @@ bool rows_can_sort(enum rows_by by, enum rows_sort sort)
 		return by == ROWS_BY_CLASS;
 	if (sort == ROWS_SORT_REALLOCS || sort == ROWS_SORT_CROSS_THREAD)
 		return by == ROWS_BY_SITE || by == ROWS_BY_MODULE;
+	if (sort == ROWS_SORT_PEAK || sort == ROWS_SORT_SLACK || sort == ROWS_SORT_RESIDENT)
+		return by == ROWS_BY_SITE;
 	if (by == ROWS_BY_THREAD)
 		return sort == ROWS_SORT_BYTES || sort == ROWS_SORT_COUNT || sort == ROWS_SORT_AVERAGE ||
 		       sort == ROWS_SORT_NAME;
@@ -182,6 +185,12 @@ uint64_t rows_value(const struct row *row, enum rows_sort sort, const struct rep
 		return row->realloc_objects;
 	case ROWS_SORT_CROSS_THREAD:
 		return row->cross_thread_free_objects;
+	case ROWS_SORT_PEAK:
+		return r->sites[row->index].fact.max_space;
+	case ROWS_SORT_SLACK:
+		return r->sites[row->index].fact.slack_space;
+	case ROWS_SORT_RESIDENT:
+		return r->sites[row->index].fact.resident_space;
 	case ROWS_SORT_AVERAGE:
 		return t->alloc_objects ? t->alloc_space / t->alloc_objects : 0;
 	case ROWS_SORT_SIZE:

@@ -15,6 +15,9 @@ enum rows_sort {
 	ROWS_SORT_FREES,        /* blocks given back */
 	ROWS_SORT_REALLOCS,     /* reallocs */
 	ROWS_SORT_CROSS_THREAD, /* frees by other threads */
+	ROWS_SORT_PEAK,         /* highest usable bytes alive at a site */
+	ROWS_SORT_SLACK,        /* bytes of slabs beyond the blocks alive */
+	ROWS_SORT_RESIDENT,     /* resident bytes that a site explains */
 	ROWS_SORT_AVERAGE,      /* bytes asked for, a block */
 	ROWS_SORT_SIZE,         /* classes: bytes of a block, upwards */
 	ROWS_SORT_NAME,         /* upwards */

@@ -178,6 +178,21 @@ static void read_memory(struct reader *in, const json_t *memory, struct ledger_m
 	get_tally(in, memory, &m->tally);
 }
 
+static void read_resident(struct reader *in, const json_t *memory, struct ledger_resident *r)
+{
+	static const struct field fields[] = {
+		{"blocks", offsetof(struct ledger_resident, blocks)},
+		{"slack", offsetof(struct ledger_resident, slack)},
+		{"retained", offsetof(struct ledger_resident, retained)},
+		{"metadata", offsetof(struct ledger_resident, metadata)},
+		{"fallback", offsetof(struct ledger_resident, fallback)},
+		{"program", offsetof(struct ledger_resident, program)},
+		{"unattributed", offsetof(struct ledger_resident, unattributed)},
+		{"total", offsetof(struct ledger_resident, resident)},
+	};
+	get_counts(in, get_object(in, memory, "resident_by"), r, fields, COUNT_OF(fields));
+}
+
 static void read_routing(struct reader *in, const json_t *routing, struct report *r)
 {
 	for (unsigned i = 0; i < LEDGER_ROUTES; i++)
@@ -278,6 +293,65 @@ static void read_site_stack(struct reader *in, const json_t *record, struct repo
 	s->key_frames = key_frames && key_frames < LEDGER_NONE ? (uint32_t)key_frames : 1;
 }
 
+/* A histogram as render.c writes it; what is beyond `count` buckets is added to the last. */
+static void get_histogram(struct reader *in, const json_t *object, const char *key, uint64_t *buckets, size_t count)
+{
+	const json_t *list = json_object_get(object, key), *value;
+	if (list && !json_is_array(list))
+		set_wrong(in, key, "is not a list");
+	for (size_t i = 0; (value = json_array_get(list, i)); i++) {
+		if (!json_is_integer(value) || json_integer_value(value) < 0)
+			set_wrong(in, key, "holds something else than counts");
+		buckets[i < count ? i : count - 1] += (uint64_t)json_integer_value(value);
+	}
+}
+
+static void read_fact(struct reader *in, const json_t *record, struct ledger_fact *f)
+{
+	static const struct field fields[] = {
+		{"max_space", offsetof(struct ledger_fact, max_space)},
+		{"max_slack", offsetof(struct ledger_fact, max_slack)},
+		{"slack_space", offsetof(struct ledger_fact, slack_space)},
+		{"resident_space", offsetof(struct ledger_fact, resident_space)},
+		{"realloc_moved_objects", offsetof(struct ledger_fact, realloc_moved_objects)},
+		{"realloc_grown_space", offsetof(struct ledger_fact, realloc_grown_space)},
+		{"realloc_shrunk_space", offsetof(struct ledger_fact, realloc_shrunk_space)},
+		{"realloc_copied_space", offsetof(struct ledger_fact, realloc_copied_space)},
+	};
+	get_counts(in, record, f, fields, COUNT_OF(fields));
+	get_histogram(in, record, "size_hist_log2", f->size_hist_log2, LEDGER_SIZES);
+}
+
+/* The ledger keeps no buckets below 2^shift: render.c writes them as empty. */
+static void read_span(struct reader *in, const json_t *span, struct ledger_span *s, unsigned shift)
+{
+	static const struct field fields[] = {
+		{"count", offsetof(struct ledger_span, count)}, {"weight", offsetof(struct ledger_span, weight)},
+		{"min", offsetof(struct ledger_span, min)},     {"max", offsetof(struct ledger_span, max)},
+		{"sum", offsetof(struct ledger_span, sum)},
+	};
+	uint64_t buckets[LEDGER_LIVES + LEDGER_LIFE_SHIFT_NS] = {0};
+	get_counts(in, span, s, fields, COUNT_OF(fields));
+	get_histogram(in, span, "hist_log2", buckets, LEDGER_LIVES + shift);
+	for (unsigned i = 0; i < LEDGER_LIVES + shift; i++)
+		s->hist[i < shift ? 0 : i - shift] += buckets[i];
+}
+
+static void read_life(struct reader *in, const json_t *life, struct ledger_life *l)
+{
+	static const struct field fields[] = {
+		{"censored", offsetof(struct ledger_life, censored)},
+		{"censored_weight", offsetof(struct ledger_life, censored_weight)},
+		{"judged", offsetof(struct ledger_life, judged)},
+		{"judged_squares", offsetof(struct ledger_life, judged_squares)},
+		{"short_weight", offsetof(struct ledger_life, short_weight)},
+		{"long_weight", offsetof(struct ledger_life, long_weight)},
+	};
+	get_counts(in, life, l, fields, COUNT_OF(fields));
+	read_span(in, get_object(in, life, "ns"), &l->ns, LEDGER_LIFE_SHIFT_NS);
+	read_span(in, get_object(in, life, "space"), &l->space, LEDGER_LIFE_SHIFT_SPACE);
+}
+
 static void read_site(struct reader *in, const json_t *record, void *to)
 {
 	static const struct field fields[] = {
@@ -293,6 +367,9 @@ static void read_site(struct reader *in, const json_t *record, void *to)
 	get_counts(in, record, s, fields, COUNT_OF(fields));
 	get_tally(in, record, &s->tally);
 	s->offset = get_address(in, record, "offset");
+	s->has_fact = json_object_get(record, "max_space");
+	read_fact(in, record, &s->fact);
+	read_life(in, get_object(in, record, "lifetimes"), &s->life);
 	s->symbol = get_text(in, record, "symbol", true);
 	s->route = route_of(get_text(in, record, "route", true));
 	s->other = get_bool(in, record, "other");
@@ -357,6 +434,7 @@ static void read_all(struct reader *in, const json_t *root, struct report *r)
 	read_run(in, section(in, root, "run"), r);
 	read_quality(in, section(in, root, "quality"), &r->quality);
 	read_memory(in, section(in, root, "memory"), &r->memory);
+	read_resident(in, json_object_get(root, "memory"), &r->resident);
 	read_routing(in, section(in, root, "routing"), r);
 	r->classes = read_table(in, root, "classes", sizeof(*r->classes), &r->classes_count, read_class);
 	r->mappings = read_table(in, root, "mappings", sizeof(*r->mappings), &r->mappings_count, read_mapping);

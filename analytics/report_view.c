@@ -81,6 +81,29 @@ static void head_memory(const struct ledger_memory *m, const struct terminal *t)
 	fprintf(t->stream, ", %s resident\n", human_bytes(m->peak_resident).text);
 }
 
+/* The equation, term by term; those of nothing are left out. */
+static void head_resident(const struct ledger_resident *r, const struct terminal *t)
+{
+	const struct {
+		const char *name;
+		uint64_t bytes;
+	} parts[] = {
+		{"blocks", r->blocks},     {"slack", r->slack},     {"free slabs", r->retained},      {"tables", r->metadata},
+		{"fallback", r->fallback}, {"program", r->program}, {"unattributed", r->unattributed}};
+	const char *between = " =";
+	if (!r->resident)
+		return;
+	head_line(t, "resident");
+	fputs(human_bytes(r->resident).text, t->stream);
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+		if (!parts[i].bytes)
+			continue;
+		fprintf(t->stream, "%s %s %s", between, human_bytes(parts[i].bytes).text, parts[i].name);
+		between = " +";
+	}
+	fputc('\n', t->stream);
+}
+
 static void head_routes(const struct report *r, const struct terminal *t)
 {
 	const struct ledger_tally *all = &r->memory.tally;
@@ -135,6 +158,7 @@ void view_head(const struct report *r, const struct terminal *t)
 {
 	head_run(r, t);
 	head_memory(&r->memory, t);
+	head_resident(&r->resident, t);
 	head_routes(r, t);
 	head_quality(&r->quality, t);
 }
@@ -152,6 +176,9 @@ enum cell {
 	CELL_FREES,
 	CELL_REALLOCS,
 	CELL_CROSS,
+	CELL_PEAK,
+	CELL_SLACK,
+	CELL_RESIDENT,
 	CELL_ROUTE,
 	CELL_SIZE,
 	CELL_SLABS,
@@ -166,6 +193,7 @@ static const struct table_column cell_columns[] = {
 	[CELL_BYTES] = {"bytes", true},     [CELL_SHARE] = {"share", true},       [CELL_COUNT] = {"count", true},
 	[CELL_AVERAGE] = {"average", true}, [CELL_LIVE] = {"live", true},         [CELL_LIVE_COUNT] = {"blocks", true},
 	[CELL_FREES] = {"freed", true},     [CELL_REALLOCS] = {"reallocs", true}, [CELL_CROSS] = {"cross-thread", true},
+	[CELL_SLACK] = {"slack", true},     [CELL_RESIDENT] = {"resident", true}, [CELL_PEAK] = {"peak", true},
 	[CELL_ROUTE] = {"route", false},    [CELL_SIZE] = {"size", true},         [CELL_SLABS] = {"slabs", true},
 	[CELL_UTIL] = {"used", true},       [CELL_LASTED] = {"lasted", true},     [CELL_TID] = {"tid", true},
 	[CELL_ID] = {"id", true},           [CELL_NAME] = {"name", false},
@@ -219,6 +247,12 @@ static struct human cell_text(const struct view *v, const struct row *row, enum 
 		return human_count(row->realloc_objects);
 	case CELL_CROSS:
 		return human_count(row->cross_thread_free_objects);
+	case CELL_PEAK:
+		return human_bytes(r->sites[row->index].fact.max_space);
+	case CELL_SLACK:
+		return human_bytes(r->sites[row->index].fact.slack_space);
+	case CELL_RESIDENT:
+		return human_bytes(r->sites[row->index].fact.resident_space);
 	case CELL_SIZE:
 		return human_count(r->classes[row->index].size);
 	case CELL_SLABS:
@@ -237,10 +271,10 @@ static struct human cell_text(const struct view *v, const struct row *row, enum 
 /* Fills `cells` with the columns to show: the usual ones, and before the name what the rows are sorted by. */
 static size_t choose_cells(const struct view *v, enum cell *cells)
 {
-	static const enum cell extra[ROWS_SORTS] = {/* 0: none, since bytes are always shown */
-	                                            [ROWS_SORT_FREES] = CELL_FREES,
-	                                            [ROWS_SORT_REALLOCS] = CELL_REALLOCS,
-	                                            [ROWS_SORT_CROSS_THREAD] = CELL_CROSS};
+	static const enum cell extra[ROWS_SORTS] = {
+		/* 0: none, since bytes are always shown */
+		[ROWS_SORT_FREES] = CELL_FREES, [ROWS_SORT_REALLOCS] = CELL_REALLOCS, [ROWS_SORT_CROSS_THREAD] = CELL_CROSS,
+		[ROWS_SORT_PEAK] = CELL_PEAK,   [ROWS_SORT_SLACK] = CELL_SLACK,       [ROWS_SORT_RESIDENT] = CELL_RESIDENT};
 	size_t count = 0;
 	for (const enum cell *c = cells_of[v->by]; *c != CELL_NAME; c++) {
 		if (*c == CELL_ROUTE && extra[v->sort])
@@ -278,7 +312,8 @@ static void add_row(const struct view *v, struct row *row, const enum cell *cell
 static struct view view_of(const struct report *r, struct names *s, const struct rows *rows, enum rows_sort sort)
 {
 	struct view v = {.report = r, .names = s, .by = rows->by, .sort = sort, .share = sort};
-	if (sort == ROWS_SORT_AVERAGE || sort == ROWS_SORT_SIZE || sort == ROWS_SORT_NAME)
+	if (sort == ROWS_SORT_PEAK || sort == ROWS_SORT_SLACK || sort == ROWS_SORT_RESIDENT || sort == ROWS_SORT_AVERAGE ||
+	    sort == ROWS_SORT_SIZE || sort == ROWS_SORT_NAME)
 		v.share = ROWS_SORT_BYTES;
 	for (size_t i = 0; i < rows->count; i++)
 		v.whole += rows_value(&rows->rows[i], v.share, r);

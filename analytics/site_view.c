@@ -9,13 +9,14 @@
 #include "analytics/memory.h"
 #include "analytics/message.h"
 #include "analytics/render.h"
+#include "analytics/site_facts.h"
 #include "analytics/table.h"
 
 #include <stdlib.h>
 
 static void line_begin(const struct terminal *t, const char *name)
 {
-	fprintf(t->stream, "%s%-10s%s", terminal_dim(t), name, terminal_plain(t));
+	fprintf(t->stream, "%s%-12s%s", terminal_dim(t), name, terminal_plain(t));
 }
 
 static const char *blocks(uint64_t count)
@@ -115,6 +116,7 @@ void view_site(const struct report *r, struct names *s, const struct report_site
 	show_name(s, site, t);
 	show_counts(site, t);
 	show_routes(site, t);
+	view_facts(site, t);
 	if (!site->other)
 		show_stack(r, s, site, t);
 }

@@ -36,7 +36,7 @@ struct pool {
 	uint16_t tag;   /* owned pools */
 	uint16_t index; /* in the heap */
 	uint8_t class;
-	bool shared;
+	bool shared;    /* by all tags; those behind the first CLASSES are pools aside (pool_open_aside) */
 	bool open;      /* owned pools: in use */
 	uint8_t idle;   /* heap_age calls in a row that saw no pool_take */
 	uint8_t growth; /* pool_grow calls of late; heap_age halves it */

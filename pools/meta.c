@@ -5,6 +5,7 @@
  */
 #include "meta.h"
 
+#include "apart.h"
 #include "lock.h"
 #include "os.h"
 
@@ -12,7 +13,7 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { MIN_SHIFT = 6, SHIFTS = 48, CHUNK_BYTES = 64 << 10 };
+enum { MIN_SHIFT = 6, SHIFTS = 48, CHUNK_BYTES = 64 << 10, MAPPINGS_MAX = 128 };
 
 struct piece {
 	struct piece *next;
@@ -22,6 +23,11 @@ static struct lock lock;
 static struct piece *free_pieces[SHIFTS];
 static char *chunk, *chunk_end;
 static _Atomic size_t total;
+static APART struct {
+	const void *start;
+	size_t bytes;
+} mappings[MAPPINGS_MAX];
+static _Atomic unsigned mappings_count;
 
 static unsigned shift_of(size_t bytes)
 {
@@ -29,6 +35,25 @@ static unsigned shift_of(size_t bytes)
 	while (((size_t)1 << shift) < bytes)
 		shift++;
 	return shift;
+}
+
+static void note_mapping_locked(const void *start, size_t bytes)
+{
+	unsigned number = atomic_load_explicit(&mappings_count, memory_order_relaxed);
+	if (number == MAPPINGS_MAX)
+		return;
+	mappings[number].start = start;
+	mappings[number].bytes = bytes;
+	atomic_store_explicit(&mappings_count, number + 1, memory_order_release);
+}
+
+bool meta_mapping(unsigned number, const void **start, size_t *bytes)
+{
+	if (number >= atomic_load_explicit(&mappings_count, memory_order_acquire))
+		return false;
+	*start = mappings[number].start;
+	*bytes = mappings[number].bytes;
+	return true;
 }
 
 static void *chunk_take_locked(size_t bytes)
@@ -40,6 +65,7 @@ static void *chunk_take_locked(size_t bytes)
 		if (!fresh)
 			return NULL;
 		atomic_fetch_add_explicit(&total, fresh_bytes, memory_order_relaxed);
+		note_mapping_locked(fresh, fresh_bytes);
 		if (own)
 			return fresh;
 		chunk = fresh; /* what was left of the old chunk is under a quarter of it */

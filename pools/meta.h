@@ -6,6 +6,7 @@
 #ifndef SLUICE_META_H
 #define SLUICE_META_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* At least `bytes`, zero-filled, aligned to 64; NULL when the kernel refuses. */
@@ -13,6 +14,9 @@ void *meta_take(size_t bytes);
 
 /* Gives back what meta_take(bytes) gave. */
 void meta_give(void *piece, size_t bytes);
+
+/* The mapping of that number, from 0 on, as far as they are kept apart (the first 128). false: no more. */
+bool meta_mapping(unsigned number, const void **start, size_t *bytes);
 
 /* Bytes of all chunks. */
 size_t meta_bytes(void);

@@ -7,11 +7,14 @@
 #define _GNU_SOURCE
 #include "os.h"
 
+#include "apart.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/mempolicy.h>
 #include <pthread.h>
 #include <sched.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -123,6 +126,54 @@ size_t os_read(const char *path, char *text, size_t bytes)
 	return length;
 }
 
+enum { RESIDENT_PAGES = 4096, LINE_BYTES = 512 };
+
+size_t os_resident(const void *start, size_t bytes)
+{
+	static APART unsigned char page[RESIDENT_PAGES]; /* one report at a time */
+	int saved = errno;
+	size_t resident = 0, step = (size_t)RESIDENT_PAGES * OS_PAGE;
+	for (uintptr_t at = (uintptr_t)start & -(uintptr_t)OS_PAGE, end = (uintptr_t)start + bytes; at < end; at += step) {
+		size_t here = end - at < step ? end - at : step, pages = (here + OS_PAGE - 1) / OS_PAGE;
+		if (mincore((void *)at, here, page) != 0)
+			break;
+		for (size_t i = 0; i < pages; i++)
+			resident += page[i] & 1;
+	}
+	errno = saved;
+	return resident * OS_PAGE;
+}
+
+/* Passes on the whole lines of `text`, and returns what is left of the last. */
+static size_t see_lines(char *text, size_t length, void see(void *context, const char *line), void *context)
+{
+	char *line = text, *end;
+	for (; (end = memchr(line, '\n', length)); length -= (size_t)(end + 1 - line), line = end + 1) {
+		*end = 0;
+		see(context, line);
+	}
+	if (length > 4 * LINE_BYTES) /* no end in sight: such a line is passed over */
+		return 0;
+	memmove(text, line, length);
+	return length;
+}
+
+bool os_read_lines(const char *path, void see(void *context, const char *line), void *context)
+{
+	char text[8 * LINE_BYTES];
+	size_t left = 0;
+	int cancelled_before, saved = errno;
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelled_before);
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	for (ssize_t n = fd < 0 ? 0 : 1; n > 0; left = n > 0 ? see_lines(text, left + (size_t)n, see, context) : left)
+		n = read(fd, text + left, sizeof(text) - left);
+	if (fd >= 0)
+		close(fd);
+	pthread_setcancelstate(cancelled_before, NULL);
+	errno = saved;
+	return fd >= 0;
+}
+
 uint64_t os_now_ms(void)
 {
 	struct timespec now;
@@ -134,9 +185,7 @@ uint64_t os_now_ms(void)
 uint64_t os_now_ns(void)
 {
 	struct timespec now;
-	if (clock_gettime(CLOCK_MONOTONIC, &now) != 0)
-		return 0;
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+	return clock_gettime(CLOCK_MONOTONIC, &now) ? 0 : (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
 size_t os_address_limit(void)

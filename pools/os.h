@@ -45,6 +45,12 @@ unsigned os_thread_node(void);
 /* Has the program, or who started it (numactl), chosen nodes for its memory? Not after a seccomp filter. */
 bool os_nodes_chosen(void);
 
+/* Bytes of the memory that are in RAM, whole pages; 0 where the kernel does not say. Not after a seccomp filter. */
+size_t os_resident(const void *start, size_t bytes);
+
+/* Calls `see` with each line of a file of the kernel's, long ones cut. false: it cannot be read. As os_read besides. */
+bool os_read_lines(const char *path, void see(void *context, const char *line), void *context);
+
 /* Reads a small file of the kernel's (/proc, /sys) as text, which is cut to `bytes` - 1 and ended with a NUL. Returns its
  * length; 0: none there, or empty. Never waits, leaves no descriptor open, and is no cancellation point. */
 size_t os_read(const char *path, char *text, size_t bytes);
@@ -52,7 +58,7 @@ size_t os_read(const char *path, char *text, size_t bytes);
 /* Milliseconds on a coarse monotonic clock: a few nanoseconds a call, no system call. */
 uint64_t os_now_ms(void);
 
-/* Nanoseconds on a fine monotonic clock. */
+/* Nanoseconds on the monotonic clock; without a system call wherever the kernel has the clock in its vdso. */
 uint64_t os_now_ns(void);
 
 /* Bytes this process may still add to its address space (RLIMIT_AS), SIZE_MAX when there is no limit. */

@@ -555,6 +555,21 @@ struct pool *pool_open(struct heap *heap, uint16_t tag, unsigned class)
 	return pool;
 }
 
+struct pool *pool_open_aside(struct heap *heap, unsigned class)
+{
+	struct pool *pool = pool_open(heap, 0, class);
+	if (pool)
+		pool->shared = true;
+	return pool;
+}
+
+bool pool_is_tagged(const struct heap *heap, unsigned class)
+{
+	uint32_t current = heap->shared[class].current;
+	const struct slab *slab = current == SLAB_NIL ? NULL : &range.slabs[current];
+	return slab && slab_has_tags(slab) && slab_used(slab) < class_table[class].capacity;
+}
+
 bool pool_has_reclaimed(const struct pool *shared)
 {
 	return shared->partly != SLAB_NIL && range.slabs[shared->partly].budgeted;
@@ -564,7 +579,7 @@ bool pool_reclaim(struct heap *heap, unsigned class)
 {
 	for (uint32_t i = 0; i < heap->owned_slots; i++) {
 		struct pool *pool = pool_at(heap, (uint16_t)(CLASSES + i));
-		if (pool->open && pool->class == class && is_idle(pool) && pool->partly != SLAB_NIL) {
+		if (pool->open && !pool->shared && pool->class == class && is_idle(pool) && pool->partly != SLAB_NIL) {
 			slab_share(heap, pool, &range.slabs[pool->partly_last]);
 			return true;
 		}

@@ -18,6 +18,13 @@ struct pool *pool_at(const struct heap *heap, uint16_t index);
 /* Opens an owned pool for (tag, class); NULL when the heap has HEAP_OWNED_MAX or memory is out. */
 struct pool *pool_open(struct heap *heap, uint16_t tag, unsigned class);
 
+/* Opens one more pool of the class for blocks of all tags, beside the shared one: its slabs have tags whatever the others
+ * have, and nobody takes from it who was not given it. NULL as above. */
+struct pool *pool_open_aside(struct heap *heap, unsigned class);
+
+/* Would the shared pool of the class take the next block from a slab that has tags already? */
+bool pool_is_tagged(const struct heap *heap, unsigned class);
+
 /* Up to `want` blocks for `tag`, linked by their first word, last one NULL; up to `most` where that is less work: a slab's
  * whole free list. Returns how many; 0: pool_grow first. */
 uint32_t pool_take(struct heap *heap, struct pool *pool, uint16_t tag, uint32_t want, uint32_t most, void **list);

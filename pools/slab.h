@@ -57,14 +57,15 @@ struct slab {
 	_Atomic uint64_t remote;       /* count << 32 | (offset of the first block / 16 + 1), 0 when there is none */
 	uint32_t next, prev;           /* neighbours in the pool's list, as indices into range.slabs */
 	_Atomic uint32_t pending_next; /* next slab with remote frees for the same heap */
-	_Atomic uint16_t used;  /* blocks handed out; a thread that has just freed one here may still look (heap.c) */
-	uint16_t carved;        /* blocks ever handed out: the rest of the slab is untouched */
-	uint8_t tag_shift;      /* the class's, SLAB_ONE_TAG while all blocks are of one */
-	uint8_t charged;        /* granules of the process's allowance it holds (see shim/budget.h) */
-	bool zeroed : 1;        /* what was never handed out reads as zeros: its granules are fresh from the kernel */
-	bool budgeted : 1;      /* counts as owned in its heap's books: it is, or it was when it was filled */
-	bool roomy : 1;         /* its only block is longer than was asked for, to grow into */
-	_Atomic uint16_t moves; /* odd while it changes hands between heaps: owner and tags do not belong together */
+	_Atomic uint16_t used;   /* blocks handed out; a thread that has just freed one here may still look (heap.c) */
+	uint16_t carved;         /* blocks ever handed out: the rest of the slab is untouched */
+	uint8_t tag_shift;       /* the class's, SLAB_ONE_TAG while all blocks are of one */
+	uint8_t charged;         /* granules of the process's allowance it holds (see shim/budget.h) */
+	bool zeroed : 1;         /* what was never handed out reads as zeros: its granules are fresh from the kernel */
+	bool budgeted : 1;       /* counts as owned in its heap's books: it is, or it was when it was filled */
+	bool roomy : 1;          /* its only block is longer than was asked for, to grow into */
+	_Atomic uint8_t watched; /* blocks whose frees the caller wants to see, by whatever thread; its own count */
+	_Atomic uint16_t moves;  /* odd while it changes hands between heaps: owner and tags do not belong together */
 };
 
 _Static_assert(sizeof(struct slab) == 64, "one cache line a granule");
@@ -137,7 +138,7 @@ static inline bool slab_has_tags(const struct slab *slab)
 	return __atomic_load_n(&slab->tag_shift, __ATOMIC_RELAXED) != SLAB_ONE_TAG;
 }
 
-/* Does a tag own the slab? The first pools of a heap are the shared ones. */
+/* Does a tag own the slab, or is it of a pool aside? The first pools of a heap are the shared ones. */
 static inline bool slab_is_owned(const struct slab *slab)
 {
 	return slab->pool >= CLASSES;

@@ -186,7 +186,7 @@ static const char *walk_slab(uint32_t granule, struct walk *seen)
 	const struct pool *pool = pool_at(heap, slab->pool);
 	RULE(pool->open && pool->class == slab->class, "a slab fits its pool");
 	RULE(!slab_has_tags(slab) || (pool->shared && !class_is_single(slab->class)), "only a shared slab has tags");
-	RULE(pool->shared == !slab_is_owned(slab), "a slab fits its pool");
+	RULE(pool->shared || slab_is_owned(slab), "a slab of a pool that is a site's is owned");
 	RULE(pool->shared || pool->tag == slab->tag, "an owned slab carries its pool's tag");
 	const char *wrong = walk_state(slab);
 	if (!wrong)
@@ -280,7 +280,7 @@ static const char *walk_heap(const struct heap *heap, struct walk *seen, uint64_
 			continue;
 		wrong = walk_pool(pool, &books);
 		*listed += pool->slabs;
-		open += !pool->shared;
+		open += pool->index >= CLASSES;
 	}
 	for (uint32_t tag = 1; tag <= heap->tags && !wrong; tag++)
 		wrong = walk_cache(heap, (uint16_t)tag, seen);

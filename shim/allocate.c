@@ -10,6 +10,7 @@
 #include "fallback.h"
 #include "fallback_start.h"
 #include "inert.h"
+#include "lifetime.h"
 #include "process.h"
 #include "route.h"
 #include "site.h"
@@ -66,7 +67,11 @@ static __attribute__((noinline)) void *allocate_missed(size_t size, unsigned cla
 {
 	enum ledger_reason why = REASON_LARGE;
 	struct cache *cache = class < CLASSES ? route_cache(thread_self, pc, class) : NULL;
-	void *block = cache ? cache_take(cache, size) : NULL; /* its key was not at home */
+	void *block = NULL;
+	if (cache && lifetime_is_armed(cache))
+		block = lifetime_watch(thread_self, (uint16_t)(cache - thread_self->heap.caches), size);
+	if (cache && !block)
+		block = cache_take(route_cache(thread_self, pc, class), size); /* its key was not at home */
 	if (block)
 		return zero ? memset(block, 0, size) : block;
 	if (!process_start()) {
@@ -164,6 +169,8 @@ void release_other(void *block)
 	if (owner == 0)
 		die("free of a block that is not allocated", block);
 	if (owner != (uintptr_t)&thread->heap) {
+		if (atomic_load_explicit(&slab->watched, memory_order_relaxed))
+			lifetime_end_elsewhere(block);
 		struct heap *sender = thread_sender(thread);
 		if (sender)
 			heap_free_foreign(sender, slab, block);
@@ -191,7 +198,8 @@ static inline void count_in_place(struct route *route, size_t size)
 	route->realloc_space += size;
 }
 
-static void count_realloc(uintptr_t pc, unsigned class, size_t size, bool in_place)
+/* `fresh` is the block after it. */
+static void count_realloc(uintptr_t pc, unsigned class, size_t size, const void *fresh, bool in_place)
 {
 	struct thread *thread = thread_get();
 	struct route *route = thread ? route_of(thread, pc, class) : NULL;
@@ -199,15 +207,16 @@ static void count_realloc(uintptr_t pc, unsigned class, size_t size, bool in_pla
 		if (in_place)
 			count_in_place(route, size);
 		else
-			route->reallocs++;
+			route_count_move(route, usable_size(fresh), size);
 		return;
 	}
 	struct site_fallback *on = site_fallback(site_of(pc)); /* too late in the thread's life for a route */
-	atomic_fetch_add_explicit(&on->reallocs, 1, memory_order_relaxed);
+	fallback_count_resize(on, class_table[class].size, usable_size(fresh), size, !in_place);
 	if (in_place) {
 		atomic_fetch_add_explicit(&on->allocs, 1, memory_order_relaxed);
 		atomic_fetch_add_explicit(&on->frees, 1, memory_order_relaxed);
 		atomic_fetch_add_explicit(&on->space, size, memory_order_relaxed);
+		atomic_fetch_add_explicit(&on->by_size[fallback_size_bucket(class_table[class].size)], 1, memory_order_relaxed);
 	}
 }
 
@@ -290,7 +299,7 @@ static void *reallocate_own(struct thread *thread, struct slab *slab, void *bloc
 	void *fresh = move(block, usable, size, class, key_pc(thread->heap.caches[tag].key));
 	if (!fresh)
 		return NULL;
-	route->reallocs++; /* on the route it leaves: the site is the same */
+	route_count_move(route, usable_size(fresh), size); /* on the route it leaves: the site is the same */
 	release(block);
 	return fresh;
 }
@@ -315,7 +324,7 @@ static __attribute__((noinline)) void *reallocate_pooled(void *block, size_t siz
 	bool in_place = slab_fits(slab, size);
 	void *fresh = in_place ? block : move(block, class_table[class].size, size, class_or_none(size), pc);
 	if (fresh)
-		count_realloc(pc, class, size, in_place);
+		count_realloc(pc, class, size, fresh, in_place);
 	if (fresh && !in_place)
 		release(block);
 	return fresh;
@@ -333,7 +342,7 @@ static void *reallocate_fallback(void *block, size_t size)
 	void *fresh = move(block, usable, size, class_or_none(size), pc ? pc : PC_OTHER);
 	if (!fresh)
 		return NULL;
-	fallback_count_realloc(block);
+	fallback_count_move(block, usable, usable_size(fresh), size);
 	fallback_give(block);
 	return fresh;
 }
@@ -368,7 +377,7 @@ static __attribute__((noinline)) void *reallocate_small(struct thread *thread, u
 	if (!fresh && !(fresh = allocate_missed(size, class, false, pc)))
 		return NULL;
 	memcpy(fresh, block, size < usable ? size : usable);
-	route_at(thread, tag)->reallocs++;
+	route_count_move(route_at(thread, tag), class_table[class].size, size);
 	struct cache *cache = &thread->heap.caches[tag]; /* only now: caches move when a tag is added */
 	if (cache_give(cache, block))
 		ready_overflow(thread, cache);

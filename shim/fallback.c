@@ -15,6 +15,7 @@
 #include "pools/meta.h"
 #include "pools/slab.h"
 #include "site.h"
+#include "site_peak.h"
 
 #include <errno.h>
 
@@ -158,10 +159,31 @@ static void count(_Atomic uint64_t *counter, uint64_t by)
 	atomic_fetch_add_explicit(counter, by, memory_order_relaxed);
 }
 
+unsigned fallback_size_bucket(size_t usable)
+{
+	unsigned bucket = usable > 1 ? 64 - (unsigned)__builtin_clzl(usable - 1) : 0;
+	return bucket < LEDGER_SIZES ? bucket : LEDGER_SIZES - 1;
+}
+
+void fallback_count_resize(struct site_fallback *on, size_t before, size_t after, size_t size, bool moved)
+{
+	count(&on->reallocs, 1);
+	if (after > before)
+		count(&on->grown, after - before);
+	else
+		count(&on->shrunk, before - after);
+	if (moved) {
+		count(&on->moved, 1);
+		count(&on->copied, size < before ? size : before);
+	}
+}
+
 static void count_alloc(uint16_t site, size_t size, size_t usable)
 {
 	struct site_fallback *on = site_fallback(site);
 	count(&on->allocs, 1);
+	count(&on->by_size[fallback_size_bucket(usable)], 1);
+	site_peak_add(site, (int64_t)usable);
 	count(&on->space, size);
 	count(&on->inuse_space, usable);
 	peak_note((int64_t)usable);
@@ -172,6 +194,7 @@ static void count_free(uint16_t site, size_t usable)
 	struct site_fallback *on = site_fallback(site);
 	count(&on->frees, 1);
 	count(&on->inuse_space, -(uint64_t)usable);
+	site_peak_add(site, -(int64_t)usable);
 	peak_note(-(int64_t)usable);
 }
 
@@ -212,9 +235,10 @@ void *fallback_resize(void *block, size_t size, enum ledger_reason why)
 	if (site >= 0)
 		record(fresh ? fresh : block, (uint16_t)site);
 	if (fresh && site >= 0) {
+		size_t after = sluice_je_sallocx(fresh, 0);
 		count_free((uint16_t)site, before);
-		count_alloc((uint16_t)site, size, sluice_je_sallocx(fresh, 0));
-		count(&site_fallback((uint16_t)site)->reallocs, 1);
+		count_alloc((uint16_t)site, size, after);
+		fallback_count_resize(site_fallback((uint16_t)site), before, after, size, fresh != block);
 		count(&reasons[why], 1);
 	}
 	errno = saved;
@@ -236,9 +260,9 @@ uintptr_t fallback_pc(const void *block)
 	return site_pc(site_recorded(block));
 }
 
-void fallback_count_realloc(const void *block)
+void fallback_count_move(const void *block, size_t before, size_t after, size_t size)
 {
-	count(&site_fallback(site_recorded(block))->reallocs, 1);
+	fallback_count_resize(site_fallback(site_recorded(block)), before, after, size, true);
 }
 
 size_t fallback_usable(const void *block)

@@ -26,8 +26,15 @@ void *fallback_resize(void *block, size_t size, enum ledger_reason why);
 /* Return address of the block's site, 0 when it is not known. */
 uintptr_t fallback_pc(const void *block);
 
-/* The block is about to move to the pools: counts the realloc on its site. */
-void fallback_count_realloc(const void *block);
+/* The block is about to move to the pools: counts the realloc on its site. Usable bytes before and after, and bytes asked. */
+void fallback_count_move(const void *block, size_t before, size_t after, size_t size);
+
+/* Counts a realloc on a site's fallback counters. */
+struct site_fallback;
+void fallback_count_resize(struct site_fallback *on, size_t before, size_t after, size_t size, bool moved);
+
+/* Where a block that can hold `usable` bytes counts in a histogram of sizes. */
+unsigned fallback_size_bucket(size_t usable);
 
 /* Usable bytes. */
 size_t fallback_usable(const void *block);

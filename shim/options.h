@@ -43,6 +43,7 @@ enum option_type { OPT_BOOL, OPT_BYTES, OPT_COUNT, OPT_MS, OPT_PATH };
 	X(pressure, "pressure", OPT_BOOL, 1, 0, 1, "",                                                                     \
 	  "look once in a decay period whether the control group is short of memory, and then give back at once")          \
 	X(thp, "thp", OPT_BOOL, 1, 0, 1, "", "huge pages where a heap of more than 64 MiB is dense")                       \
+	X(lifetimes, "lifetimes", OPT_BOOL, 1, 0, 1, "", "watch some blocks of each site from birth to death")             \
 	X(sites_max, "sites_max", OPT_COUNT, 65535, 16, 65535, "sites",                                                    \
 	  "sites told apart; further ones are counted as one, named other")                                                \
 	X(verbose, "verbose", OPT_BOOL, 0, 0, 1, "", "say on standard error what was decided at start and at exit")

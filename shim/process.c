@@ -14,6 +14,7 @@
 #include "fallback.h"
 #include "fallback_start.h"
 #include "inert.h"
+#include "lifetime.h"
 #include "module.h"
 #include "pools/classes.h"
 #include "pools/huge.h"
@@ -69,6 +70,7 @@ static void configure(void)
 	                                     .owned_max = (uint32_t)conf.owned_max,
 	                                     .site_max = (uint64_t)conf.site_max,
 	                                     .decay_ms = conf.decay};
+	lifetime_on = conf.lifetimes;
 	conf_read = environ != NULL;
 }
 

@@ -7,6 +7,7 @@
 
 #include "conf.h"
 #include "confined.h"
+#include "facts.h"
 #include "fallback.h"
 #include "module.h"
 #include "peak.h"
@@ -134,6 +135,7 @@ void publish_fork_child(void)
 	if (base)
 		os_unmap(base, base->bytes);
 	base = base_make(l);
+	facts_fork_child();
 	l->run.forked = base != NULL; /* without memory for the base the child reports its parent's counts too */
 	l->run.ppid = l->run.pid;
 	l->run.pid = (uint64_t)getpid();

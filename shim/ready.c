@@ -8,9 +8,11 @@
 #include "ready.h"
 
 #include "budget.h"
+#include "lifetime.h"
 #include "pools/os.h"
 #include "pools/pool.h"
 #include "pressure.h"
+#include "site_peak.h"
 
 enum {
 	BATCH_MAX = 64, /* more would not make a refill cheaper for each block, and lie unused in every route */
@@ -152,12 +154,17 @@ static void overflow_large(struct thread *thread, uint16_t tag)
 	uint32_t keep = cache->most < READY_LARGE_FEW ? cache->most : cache->most / 2;
 	if (cache->room < 0)
 		cache_shrink(&thread->heap, cache, keep);
+	site_peak_note(route, cache, 0);
 	thread_note_peak(thread);
 }
 
 void ready_overflow(struct thread *thread, struct cache *cache)
 {
 	uint16_t tag = (uint16_t)(cache - thread->heap.caches);
+	if (route_at(thread, tag)->is_twin) {
+		lifetime_end(thread, tag);
+		return;
+	}
 	if (is_large(route_at(thread, tag)->class)) {
 		overflow_large(thread, tag);
 		return;
@@ -166,6 +173,7 @@ void ready_overflow(struct thread *thread, struct cache *cache)
 	thread->stocked[route_at(thread, tag)->class] = tag;
 	uint32_t less = cache->most - cache->most / 2;
 	cache_shrink(&thread->heap, cache, cache->most - (less < OVERFLOW_MAX ? less : OVERFLOW_MAX));
+	site_peak_note(route_at(thread, tag), cache, 0);
 }
 
 /* What others freed comes home in lots, and the cache is full. Where it may hold nothing that stays so: the heap may have been
@@ -177,6 +185,7 @@ static bool more_room_at_home(struct heap *heap, uint16_t tag)
 	if (!route->refilled || is_large(route->class))
 		return false;
 	more_room(thread_of(heap), tag, false);
+	site_peak_note(route_at(thread_of(heap), tag), cache, 0);
 	return cache->room >= 0;
 }
 
@@ -192,6 +201,7 @@ static void empty_cache(struct thread *thread, uint16_t tag)
 	cache->batch = 0;
 	route_at(thread, tag)->churned = 0;
 	set_ready_max(thread, tag, 0);
+	site_peak_note(route_at(thread, tag), cache, 0);
 }
 
 void ready_settle(struct thread *thread)

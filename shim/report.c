@@ -10,6 +10,7 @@
 #include "analytics/render.h"
 #include "conf.h"
 #include "confined.h"
+#include "facts.h"
 #include "pools/apart.h"
 #include "pools/lock.h"
 #include "process.h"
@@ -155,12 +156,14 @@ static int open_new(const char *path)
 	return fd;
 }
 
+static const struct ledger_facts *facts; /* beside the ledger that is being written; NULL: no memory */
+
 static int render_to(int fd, const struct ledger_header *l)
 {
 	static APART char buffer[BUFFER_BYTES];
 	struct json_out out;
 	json_out_open(&out, buffer, sizeof(buffer), json_out_to_fd, &fd);
-	return render_report(l, &out);
+	return render_report(l, facts, &out);
 }
 
 /* 0, or an errno value. */
@@ -296,8 +299,10 @@ void report_write(enum ledger_end end)
 	lock_take(&writing);
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelled_before); /* open and write are cancellation points */
 	const struct ledger_header *l = publish(end);
-	if (l && wanted(l))
+	if (l && wanted(l)) {
+		facts = facts_make(l);
 		write_shielded(l);
+	}
 	atomic_store(&stage, WRITTEN);
 	lock_drop(&writing);
 	pthread_setcancelstate(cancelled_before, NULL);

@@ -7,12 +7,14 @@
 #include "route.h"
 
 #include "budget.h"
+#include "lifetime.h"
 #include "pools/meta.h"
 #include "pools/pool.h"
 #include "pools/walk.h"
 #include "process.h"
 #include "ready.h"
 #include "site.h"
+#include "site_peak.h"
 
 enum {
 	INDEX_FIRST = 256,
@@ -31,6 +33,12 @@ static uint64_t index_entries(const struct thread *thread)
 	return thread->front.mask / sizeof(uint16_t) + 1;
 }
 
+static bool is_for(const struct thread *thread, uint16_t tag, uint64_t key)
+{
+	uint64_t has = thread->heap.caches[tag].key;
+	return has == key || (has == (key | KEY_ARMED) && route_at(thread, tag)->class == key_class(key));
+}
+
 /* The index entry that has the key's tag, or the empty one where it would be. */
 static uint16_t *probe(const struct thread *thread, uint64_t key)
 {
@@ -38,7 +46,7 @@ static uint16_t *probe(const struct thread *thread, uint64_t key)
 	uint64_t entries = index_entries(thread);
 	for (uint64_t i = (uint64_t)(index_home(&thread->front, key_pc(key), key_class(key)) - index);; i++) {
 		uint16_t *entry = &index[i & (entries - 1)];
-		if (*entry == 0 || thread->heap.caches[*entry].key == key)
+		if (*entry == 0 || is_for(thread, *entry, key))
 			return entry;
 	}
 }
@@ -53,8 +61,11 @@ static bool index_grow(struct thread *thread)
 		return false;
 	thread->front = (struct front){.index = fresh, .mask = (fresh_entries - 1) * sizeof(uint16_t)};
 	thread->misses = 0;
-	for (uint32_t tag = 1; tag <= thread->heap.tags; tag++)
-		*probe(thread, thread->heap.caches[tag].key) = (uint16_t)tag;
+	for (uint32_t tag = 1; tag <= thread->heap.tags; tag++) {
+		const struct route *route = route_at(thread, tag);
+		if (!route->is_twin)
+			*probe(thread, route_key(key_pc(thread->heap.caches[tag].key), route->class)) = (uint16_t)tag;
+	}
 	if (entries >= INDEX_FIRST)
 		meta_give(old, entries * sizeof(uint16_t));
 	return true;
@@ -74,11 +85,9 @@ static void bring_home(struct thread *thread, uint64_t key, uint16_t *found)
 		index_grow(thread);
 }
 
-/* A new route's tag; 0: no memory or no tag left. */
-static uint16_t add(struct thread *thread, uint16_t site, unsigned class, uint64_t key)
+/* A new route's tag, which no look-up finds yet; 0: no memory or no tag left. */
+static uint16_t make(struct thread *thread, uint16_t site, unsigned class, uint64_t key)
 {
-	if (INDEX_SPARSE * ((uint64_t)thread->heap.tags + 1) > index_entries(thread) && !index_grow(thread))
-		return 0;
 	uint32_t next = thread->heap.tags + 1;
 	struct route **chunk = &thread->routes[next / ROUTES_CHUNK % (HEAP_TAGS_MAX / ROUTES_CHUNK)];
 	if (!*chunk && !(*chunk = meta_take(ROUTES_CHUNK * sizeof(struct route))))
@@ -91,7 +100,16 @@ static uint16_t add(struct thread *thread, uint16_t site, unsigned class, uint64
 	route->class = (uint8_t) class;
 	route->kind = KIND_SHARED;
 	route->site = site;
-	*probe(thread, key) = tag;
+	return tag;
+}
+
+static uint16_t add(struct thread *thread, uint16_t site, unsigned class, uint64_t key)
+{
+	if (INDEX_SPARSE * ((uint64_t)thread->heap.tags + 1) > index_entries(thread) && !index_grow(thread))
+		return 0;
+	uint16_t tag = make(thread, site, class, key);
+	if (tag)
+		*probe(thread, key) = tag;
 	return tag;
 }
 
@@ -99,6 +117,20 @@ static uint16_t add(struct thread *thread, uint16_t site, unsigned class, uint64
 static bool is_full(const struct thread *thread)
 {
 	return thread->heap.tags + CLASSES + 1 >= HEAP_TAGS_MAX;
+}
+
+uint16_t route_twin(struct thread *thread, uint16_t tag)
+{
+	const struct route *route = route_at(thread, tag);
+	if (route->is_twin || route->twin || is_full(thread))
+		return route->is_twin ? tag : route->twin;
+	uint64_t key = route_key(key_pc(thread->heap.caches[tag].key), route->class);
+	uint16_t twin = make(thread, route->site, route->class, key);
+	if (twin) {
+		route_at(thread, twin)->is_twin = true;
+		route_at(thread, tag)->twin = twin;
+	}
+	return twin;
 }
 
 static uint16_t find_or_add(struct thread *thread, uintptr_t pc, unsigned class)
@@ -253,15 +285,20 @@ static uint32_t take_grown(struct thread *thread, uint16_t tag, uint32_t want, u
 static uint16_t translate(struct heap *heap, struct heap *from, uint16_t tag)
 {
 	const struct route *old = route_at(thread_of(from), tag);
-	return find_or_add(thread_of(heap), old->site == SITE_OTHER ? PC_OTHER : site_pc(old->site), old->class);
+	uint16_t now = find_or_add(thread_of(heap), old->site == SITE_OTHER ? PC_OTHER : site_pc(old->site), old->class);
+	uint16_t twin = now && old->is_twin ? route_twin(thread_of(heap), now) : 0;
+	return twin ? twin : now;
 }
 
 /* What one site frees more than it takes, another of the same class may take while it is warm. */
 static uint32_t take_passed(struct thread *thread, uint16_t tag, uint32_t want, void **list)
 {
 	uint16_t *stocked = &thread->stocked[route_at(thread, tag)->class];
-	uint32_t count = *stocked && *stocked != tag ? cache_pass(&thread->heap.caches[*stocked], tag, want, list) : 0;
-	if (!count)
+	struct cache *giver = &thread->heap.caches[*stocked];
+	uint32_t count = *stocked && *stocked != tag ? cache_pass(giver, tag, want, list) : 0;
+	if (count)
+		site_peak_note(route_at(thread, *stocked), giver, 0);
+	else
 		*stocked = tag; /* it is about to have some */
 	return count;
 }
@@ -308,6 +345,8 @@ bool route_resize(struct thread *thread, struct slab *slab, unsigned class, size
 {
 	uint16_t before = slab->tag;
 	uint16_t after = find_or_add(thread, key_pc(thread->heap.caches[before].key), class);
+	if (after && route_at(thread, before)->is_twin)
+		after = route_twin(thread, after);
 	if (!after || !route_may_take(thread, after) || !pool_resize(&thread->heap, slab, class, after))
 		return false;
 	struct cache *from = &thread->heap.caches[before], *to = &thread->heap.caches[after];
@@ -315,7 +354,13 @@ bool route_resize(struct thread *thread, struct slab *slab, unsigned class, size
 	to->allocs++;
 	to->space += size;
 	to->supplied++;
-	route_at(thread, after)->reallocs++;
+	struct route *route = route_at(thread, after);
+	size_t was = class_table[route_at(thread, before)->class].size, is = class_table[class].size;
+	route->reallocs++;
+	route->realloc_unmoved++;
+	*(is > was ? &route->realloc_grown : &route->realloc_shrunk) += is > was ? is - was : was - is;
+	site_peak_note(route_at(thread, before), from, 0);
+	site_peak_note(route, to, 0);
 	thread_note_peak(thread);
 	return true;
 }
@@ -348,6 +393,7 @@ static bool refill(struct thread *thread, uint16_t tag, enum ledger_reason *why)
 	cache->free = list;
 	cache_supply(cache, count);
 	ready_refilled(thread, tag, count);
+	site_peak_note(route_at(thread, tag), cache, count != 0);
 	thread_note_peak(thread);
 	return count != 0;
 }
@@ -377,9 +423,15 @@ void *route_refill(struct thread *thread, uintptr_t pc, unsigned class, size_t s
 	if (++thread->refills % AGE_REFILLS == 0)
 		age(thread);
 	ready_decay(thread, class);
+	lifetime_look(thread);
 	uint16_t tag = find_or_add(thread, pc, class);
 	if (!tag)
 		return NULL;
+	if (lifetime_is_armed(&thread->heap.caches[tag])) {
+		void *block = lifetime_watch(thread, tag, size);
+		if (block)
+			return block;
+	}
 	if (route_at(thread, tag)->capped_until > thread->refills) {
 		*why = REASON_CAPACITY;
 		return NULL;

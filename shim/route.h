@@ -23,11 +23,23 @@ struct route {
 	uint64_t realloc_allocs; /* of the others, in place: each counts as one alloc and one free */
 	uint64_t realloc_space;  /* bytes requested by those in place */
 	uint64_t owned_used;     /* publish.c's: used blocks of owned slabs, summed up while it runs */
-	uint64_t retry_at;       /* thread's refill number before which ownership is not asked for again */
-	uint64_t capped_until;   /* refill number before which the site's cap is taken as reached */
-	uint32_t seen;           /* low half of the cache's allocs when ready.c last looked */
+	uint64_t realloc_grown;  /* usable bytes that reallocs added */
+	uint64_t realloc_shrunk; /* and took away */
+	uint64_t
+		realloc_shrunk_copied; /* bytes that those that moved to a smaller block copied; the others copy a block each */
+	uint64_t realloc_shrunk_moved; /* how many did */
+	uint64_t
+		realloc_unmoved;   /* of `reallocs`, those whose block changed its class where it lies, and all before a fork */
+	uint64_t retry_at;     /* thread's refill number before which ownership is not asked for again */
+	uint64_t capped_until; /* refill number before which the site's cap is taken as reached */
+	uint32_t seen;         /* low half of the cache's allocs when ready.c last looked */
+	uint32_t told_held, told_floor; /* site_peak.h's, in blocks, modulo 2^32 */
 	uint16_t site;
 	uint16_t pool; /* index of its owned pool, or POOL_NONE */
+	uint16_t twin; /* tag of the route that has its watched blocks (lifetime.h); 0: none yet */
+	bool is_twin;
+	uint8_t generation;  /* lifetime.c's */
+	uint64_t sampled_at; /* the cache's allocs at the last sample */
 	uint8_t class;
 	uint8_t kind;     /* of the last batch */
 	uint8_t refilled; /* since the cache last overflowed */
@@ -55,11 +67,28 @@ void *route_refill(struct thread *thread, uintptr_t pc, unsigned class, size_t s
 /* The cache that serves (pc, class) on this thread if there is one; any thread_self will do. */
 struct cache *route_cache(struct thread *thread, uintptr_t pc, unsigned class);
 
+/* The route's twin, made if need be; 0: no memory or no tag left. */
+uint16_t route_twin(struct thread *thread, uint16_t tag);
+
 /* The route of (pc, class) on this thread, made if need be; NULL: no memory. */
 struct route *route_of(struct thread *thread, uintptr_t pc, unsigned class);
 
 /* The site is known by another address: every thread's routes of it are found by that one alone. */
 void routes_rename(uint16_t site, uintptr_t pc);
+
+/* A realloc moved a block of the class's size off this route to one of `after` usable bytes, for `size` bytes. */
+static inline void route_count_move(struct route *route, size_t after, size_t size)
+{
+	size_t before = class_table[route->class].size;
+	route->reallocs++;
+	if (__builtin_expect(after >= before, 1)) {
+		route->realloc_grown += after - before;
+		return;
+	}
+	route->realloc_shrunk += before - after;
+	route->realloc_shrunk_copied += size < before ? size : before;
+	route->realloc_shrunk_moved++;
+}
 
 /* May the site hold one more block of the tag's class? */
 bool route_may_take(const struct thread *thread, uint16_t tag);

@@ -22,6 +22,8 @@ struct site_fallback {
 	_Atomic uint64_t allocs, space, frees; /* blocks, requested bytes, blocks */
 	_Atomic uint64_t inuse_space;          /* usable bytes alive */
 	_Atomic uint64_t reallocs;
+	_Atomic uint64_t moved, grown, shrunk, copied; /* as the like-named counters of struct route */
+	_Atomic uint64_t by_size[LEDGER_SIZES];        /* allocs by usable bytes: struct ledger_fact's size_hist_log2 */
 };
 
 /* Makes the ledger's region; called once, before any site. false: no memory, every pc is SITE_OTHER. */

@@ -38,6 +38,9 @@ struct thread {
 	uint64_t swept_ms;                  /* when those that nobody takes from were last looked for; 0: never */
 	uint64_t allocs_seen, refills_seen; /* when ready_age last looked */
 	bool thrashes;                      /* ready.h */
+	uint64_t look_at;                   /* refill at which lifetime.c looks for a route to sample; 0: not yet */
+	uint16_t aside[CLASSES];            /* the pool aside of each class for watched blocks; 0: none */
+	uint32_t look_tag;                  /* where it looked last */
 	uint64_t calls_heard;               /* of those to give back memory (pressure.c) */
 	int64_t live_noted;                 /* live bytes last told to peak.h */
 	uint64_t base_objects, base_space;  /* the heap's totals when this thread took it over */
@@ -93,6 +96,11 @@ static inline uint64_t route_key(uintptr_t pc, unsigned class)
 {
 	return (uint64_t)pc << 8 | class; /* CLASSES <= 256; addresses of code have at most 55 bits, see SITE_RETIRED */
 }
+
+/* In place of the class: nobody looks for such a key, so every look-up misses (lifetime.h). */
+enum { KEY_ARMED = 255 };
+
+_Static_assert((int)CLASSES <= (int)KEY_ARMED, "no class is KEY_ARMED");
 
 static inline uintptr_t key_pc(uint64_t key)
 {

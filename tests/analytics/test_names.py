@@ -454,8 +454,8 @@ class Stacks(Case):
         self.write("stack.json", json.dumps(report))
         text = self.sluice("report", "stack.json", "--site", str(site["id"])).stdout
         head, *table, foot = text.splitlines()[:1] + text.splitlines()[4:]
-        self.assertEqual(head, f"site      {site['id']}, upper (program.c:{self.line('upper')}) via lower")
-        self.assertIn("allocated 40 blocks, 13.0 KiB asked for, 333 B each\n", text)
+        self.assertEqual(head, f"site        {site['id']}, upper (program.c:{self.line('upper')}) via lower")
+        self.assertIn("allocated   40 blocks, 13.0 KiB asked for, 333 B each\n", text)
         self.assertEqual(table[0].split(), ["frame", "code", "source", "function"])
         offsets = [f["offset"] for f in report["frames"]]
         expected = [("0*", f"program+{offsets[0]}", "lower"), ("1*", f"program+{offsets[1]}", "upper"),
@@ -494,7 +494,7 @@ class Stacks(Case):
                       "     1*  till+0x1210            -       ?\n"
                       "     2*  0x7fff00001000         -       ?\n", text)
         other = self.sluice("report", "hand.json", "--site", "2").stdout
-        self.assertTrue(other.startswith("site      2, other\n"), other)
+        self.assertTrue(other.startswith("site        2, other\n"), other)
 
     def test_hostile_indices(self):
         with open(SMALL, encoding="utf-8") as f:

@@ -32,15 +32,20 @@ static int to_sink(void *context, const char *bytes, size_t count)
 }
 
 /* The report as text, released by the caller, or NULL when the renderer refused. */
-static char *render(const struct ledger_header *l)
+static char *render_with(const struct ledger_header *l, const struct ledger_facts *facts)
 {
 	struct sink sink = {0};
 	struct json_out out;
 	char buffer[512];
 	json_out_open(&out, buffer, sizeof(buffer), to_sink, &sink);
-	int error = render_report(l, &out);
+	int error = render_report(l, facts, &out);
 	cr_assert(error == 0 || (error == EINVAL && !sink.used));
 	return sink.bytes;
+}
+
+static char *render(const struct ledger_header *l)
+{
+	return render_with(l, NULL);
 }
 
 static json_t *parse(const char *text)
@@ -65,7 +70,9 @@ static char *file_text(const char *path)
 Test(render, small_ledger_gives_the_kept_report)
 {
 	static struct small small;
-	char *text = render(small_fill(&small));
+	static struct small_facts facts;
+	small_fill(&small);
+	char *text = render_with(&small.header, small_facts_fill(&facts, &small));
 	if (getenv("SLUICE_WRITE_FIXTURES")) {
 		FILE *f = fopen(SMALL_JSON, "w");
 		cr_assert_not_null(f);
@@ -89,6 +96,15 @@ Test(render, a_site_a_line_other_last_idle_ones_left_out)
 	for (char *line = strstr(text, "\"sites\":[\n") + 10; *line != ']'; line = strchr(line, '\n') + 1)
 		cr_expect_eq(strncmp(line, "{\"id\":", 6), 0);
 	cr_expect_null(strstr(text, "never_called"));
+	free(text);
+}
+
+Test(render, without_facts_their_keys_are_missing)
+{
+	static struct small small;
+	char *text = render(small_fill(&small));
+	cr_expect_null(strstr(text, "max_space"));
+	cr_expect_null(strstr(text, "hist_log2"));
 	free(text);
 }
 
