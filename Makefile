@@ -16,10 +16,10 @@ CXX := $(if $(findstring clang,$(CC)),clang++,g++)
 endif
 
 POOLS     := $(patsubst %,pools/%.c,classes heap lock meta node os pool range remote runs walk)
-SHIM      := $(patsubst %,shim/%.c,allocate budget conf early fallback fallback_math fallback_start inert interpose_cxx \
+SHIM      := $(patsubst %,shim/%.c,allocate budget conf context early fallback fallback_math fallback_start frame inert interpose_cxx \
              interpose_cxx_bound interpose_exit interpose_jemalloc interpose_limits interpose_malloc interpose_stats module \
              pressure process \
-             publish publish_threads ready report route site sum symbols thread)
+             publish publish_threads ready report route site stack sum symbols thread unwind wrapper_names)
 ANALYTICS := $(patsubst %,analytics/%.c,cmd_doctor cmd_help cmd_report cmd_run command elf_inspect flags forecast \
              human_units json_out main memory message names nearest optionset program_find render report_load \
              report_rows report_sections report_view rows_json run_child run_report table terminal)

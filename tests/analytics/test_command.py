@@ -251,7 +251,7 @@ class Report(Case):
             "{}": "not a report of sluice",
             "hello": "not a report of sluice",
             '{"schema":"other"}': "not a report of sluice",
-            text.replace('"1.1"', '"2.0"'): "newer sluice",
+            text.replace('"1.2"', '"2.0"'): "newer sluice",
             text.replace(":1084", ":-1"): "damaged",
             text.replace('"alloc_space":', '"alloc_space":{}', 1): "damaged",
             "{" * 100000: "damaged",

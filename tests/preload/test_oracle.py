@@ -99,12 +99,17 @@ class Oracle(victims.Case):
             return run.stdout, json.load(f), out
 
     def of_report(self, report):
-        table = {}
+        """By return address, which is all that the oracle knows: sites that only their callers tell apart are added up."""
+        table, seen = {}, set()
         for s in report["sites"]:
-            path = report["mappings"][s["mapping"]]["path"] if s["mapping"] is not None else ""
-            key = (os.path.realpath(path), int(s["offset"], 16))
-            self.assertNotIn(key, table, "a site twice")
-            table[key] = {f: s[f] for f in FIELDS}
+            stack = report["stacks"][s["stack"]]["frames"] if s["stack"] is not None else []
+            self.assertNotIn(tuple(stack[:s["key_frames"]]) or s["id"], seen, "a site twice")
+            seen.add(tuple(stack[:s["key_frames"]]) or s["id"])
+            leaf = report["frames"][stack[0]] if stack else s
+            path = report["mappings"][leaf["mapping"]]["path"] if leaf["mapping"] is not None else ""
+            sums = table.setdefault((os.path.realpath(path), int(leaf["offset"], 16)), dict.fromkeys(FIELDS, 0))
+            for f in FIELDS:
+                sums[f] += s[f]
         return table
 
     def of_oracle(self, sites):
