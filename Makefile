@@ -109,7 +109,7 @@ $(O)/tests/support.a: $(call obj,$(SUPPORT)) $(O)/flags
 $(O)/obj/tests/tsan_arena.o: CFLAGS_DIR := -fno-sanitize=all
 TSAN_ARENA := $(if $(filter tsan,$(V)),$(O)/obj/tests/tsan_arena.o)
 LINK_TEST = mkdir -p $(@D) && $(CC) $(CFLAGS_ALL) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group \
-            $(filter %.a,$^) -Wl,--end-group $(call pkg,--libs,criterion $(COMMAND_PKGS)) -lm -ldl -static-libgcc
+            $(filter %.a,$^) -Wl,--end-group $(call pkg,--libs,criterion libunwind $(COMMAND_PKGS)) -lm -ldl -static-libgcc
 $(UNIT_BIN): $(O)/tests/%: $(O)/obj/tests/unit/%.o $(TSAN_ARENA) $(O)/tests/support.a $(O)/tests/core.a
 	$(call run,LINK)$(LINK_TEST)
 $(DRIVER_BIN): $(O)/tests/%: $(O)/obj/tests/%.o $(O)/tests/support.a $(O)/tests/core.a

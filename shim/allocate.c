@@ -93,9 +93,29 @@ static unsigned class_or_none(size_t size)
 	return size <= CLASS_SIZE_MAX ? class_of(size) : CLASSES;
 }
 
-/* The cache of the return address had none, which is always so behind a wrapper. */
-static __attribute__((noinline)) void *allocate_behind(size_t size, unsigned class, bool zero, uintptr_t pc,
-                                                       uintptr_t frame)
+/* As context_of, but gives up (0) where anything is unusual: a leaf without calls has no registers to save. */
+static inline uintptr_t context_usual(uintptr_t pc, uintptr_t frame)
+{
+	const struct wrapper *w = context_home(pc);
+	if (atomic_load_explicit(&w->context, memory_order_acquire) != pc)
+		return 0;
+	for (;;) {
+		uint64_t how = atomic_load_explicit(&w->how, memory_order_relaxed);
+		uintptr_t slot = frame + (how >> 17);
+		if (__builtin_expect(!stack_holds(slot), 0))
+			return 0;
+		pc = context_extend(pc, *(const uintptr_t *)slot);
+		if (!(how & WRAPPER_DEEPER))
+			return pc;
+		w = context_home(pc);
+		uint64_t is = atomic_load_explicit(&w->context, memory_order_acquire);
+		if (is != pc)
+			return is ? 0 : pc;
+	}
+}
+
+static __attribute__((noinline)) void *allocate_behind_slow(size_t size, unsigned class, bool zero, uintptr_t pc,
+                                                            uintptr_t frame)
 {
 	uintptr_t context = SITELESS ? pc : context_of(pc, frame);
 	if (context != pc && class < CLASSES) {
@@ -106,19 +126,26 @@ static __attribute__((noinline)) void *allocate_behind(size_t size, unsigned cla
 	return allocate_missed(size, class, zero, context, frame);
 }
 
+/* The cache of the return address had none, which is always so behind a wrapper: the way of most programs' blocks. */
+void *allocate_behind(size_t size, uintptr_t pc, uintptr_t frame)
+{
+	unsigned class = class_of_small(size);
+	uintptr_t context = SITELESS ? 0 : context_usual(pc, frame);
+	void *block = context ? thread_take(thread_self, context, class, size) : NULL;
+	return __builtin_expect(block != NULL, 1) ? block : allocate_behind_slow(size, class, false, pc, frame);
+}
+
 /* A block of more bytes than the class needs, if need be. */
 static inline void *allocate_class(size_t size, unsigned class, bool zero, uintptr_t pc, uintptr_t frame)
 {
 	void *block = class < CLASSES ? thread_take(thread_self, pc, class, size) : NULL;
 	if (block)
 		return zero ? memset(block, 0, size) : block;
-	return allocate_behind(size, class, zero, pc, frame);
+	return allocate_behind_slow(size, class, zero, pc, frame);
 }
 
 void *allocate_slow(size_t size, uintptr_t pc, uintptr_t frame)
 {
-	if (size <= CLASS_TABLE_MAX)
-		return allocate_behind(size, class_of_small(size), false, pc, frame);
 	return allocate_class(size, size <= CLASS_SIZE_MAX ? class_of_large(size) : CLASSES, false, pc, frame);
 }
 

@@ -26,6 +26,7 @@
 #define SLUICE_API __attribute__((visibility("default")))
 
 void *allocate_slow(size_t size, uintptr_t pc, uintptr_t frame);
+void *allocate_behind(size_t size, uintptr_t pc, uintptr_t frame);
 void release_other(void *block);
 
 /* A block whose address is a multiple of `align`, a power of two. */
@@ -48,12 +49,10 @@ static inline bool is_pooled(const void *block)
 
 static inline void *allocate_from(size_t size, uintptr_t pc, uintptr_t frame)
 {
-	if (__builtin_expect(size <= CLASS_TABLE_MAX, 1)) {
-		void *block = thread_take(thread_self, pc, class_of_small(size), size);
-		if (__builtin_expect(block != NULL, 1))
-			return block;
-	}
-	return allocate_slow(size, pc, frame);
+	if (__builtin_expect(size > CLASS_TABLE_MAX, 0))
+		return allocate_slow(size, pc, frame);
+	void *block = thread_take(thread_self, pc, class_of_small(size), size);
+	return __builtin_expect(block != NULL, 1) ? block : allocate_behind(size, pc, frame);
 }
 
 /* For a context that is known already, or an address that no wrapper has. */

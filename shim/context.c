@@ -78,7 +78,7 @@ static struct learner *learner_of(uint16_t site)
 static bool wrapper_add_locked(uintptr_t context, uint64_t how)
 {
 	struct wrapper *free = NULL;
-	for (uint32_t i = (uint32_t)(context * UINT64_C(0x9E3779B97F4A7C15) >> 40);; i++) {
+	for (uint32_t i = (uint32_t)(context_home(context) - context_wrappers);; i++) {
 		struct wrapper *w = &context_wrappers[i % WRAPPER_SLOTS];
 		uint64_t is = atomic_load_explicit(&w->context, memory_order_relaxed);
 		if (is == WRAPPER_GONE && !free)

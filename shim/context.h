@@ -21,7 +21,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { CONTEXT_LEVELS_MAX = 4 /* callers a context may have beside its leaf */, WRAPPER_SLOTS = 2048 };
+enum { CONTEXT_LEVELS_MAX = 4 /* callers a context may have beside its leaf */, WRAPPER_SLOTS = 1024 };
 
 #define CONTEXT_EXTENDED (UINT64_C(1) << 54) /* no code is there, and it is not SITE_RETIRED */
 
@@ -30,6 +30,8 @@ struct wrapper {
 	_Atomic uint64_t context; /* 0: none, and none behind it; WRAPPER_GONE: one that was */
 	_Atomic uint64_t how;
 };
+_Static_assert(WRAPPER_SLOTS == 1 << (64 - 54), "context_home's shift");
+
 #define WRAPPER_GONE SITE_RETIRED /* retired number 0: nobody's */
 #define WRAPPER_DEEPER (UINT64_C(1) << 16)
 extern struct wrapper context_wrappers[WRAPPER_SLOTS];
@@ -41,9 +43,14 @@ static inline uintptr_t context_extend(uintptr_t context, uintptr_t pc)
 	return CONTEXT_EXTENDED | both * UINT64_C(0x9E3779B97F4A7C15) >> 10;
 }
 
+static inline struct wrapper *context_home(uintptr_t context)
+{
+	return &context_wrappers[context * UINT64_C(0x9E3779B97F4A7C15) >> 54];
+}
+
 static inline const struct wrapper *context_wrapper(uintptr_t context)
 {
-	for (uint32_t i = (uint32_t)(context * UINT64_C(0x9E3779B97F4A7C15) >> 40);; i++) {
+	for (uint32_t i = (uint32_t)(context_home(context) - context_wrappers);; i++) {
 		const struct wrapper *w = &context_wrappers[i % WRAPPER_SLOTS];
 		uint64_t is = atomic_load_explicit(&w->context, memory_order_acquire);
 		if (is == context)

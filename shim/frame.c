@@ -7,11 +7,14 @@
 
 #include <stdatomic.h>
 
-enum { SLOTS = 1 << 18, STEP_BYTES = 64 << 10 };
+enum { SLOTS_FIRST = 1 << 10, SLOTS = 1 << 18, STEP_BYTES = 64 << 10 };
 
 _Static_assert(SLOTS >= 2 * LEDGER_FRAMES_MAX, "the index is never more than half full");
 
-static APART _Atomic uint32_t index_table[SLOTS]; /* frame number + 1 */
+/* Frame number + 1. As much of it is used as is needed, so that few pages are touched; who reads while it grows may miss, and
+ * looks again under the lock. */
+static APART _Atomic uint32_t index_table[SLOTS];
+static _Atomic uint32_t index_slots = SLOTS_FIRST;
 
 /* A section of the ledger that grows, in bytes from its start. */
 struct section {
@@ -29,11 +32,16 @@ static bool grow(struct section *s, uint64_t at, uint64_t bytes, uint64_t max)
 	return true;
 }
 
-static uint32_t find(uint32_t mapping, uint64_t offset, uint32_t *slot)
+static uint32_t hash(uint32_t mapping, uint64_t offset)
 {
-	*slot = (uint32_t)((offset + ((uint64_t)mapping << 40)) * UINT64_C(0x9E3779B97F4A7C15) >> 40) % SLOTS;
-	for (;; *slot = (*slot + 1) % SLOTS) {
-		uint32_t frame = atomic_load_explicit(&index_table[*slot], memory_order_acquire);
+	return (uint32_t)((offset + ((uint64_t)mapping << 40)) * UINT64_C(0x9E3779B97F4A7C15) >> 40);
+}
+
+static uint32_t find(uint32_t mapping, uint64_t offset)
+{
+	uint32_t mask = atomic_load_explicit(&index_slots, memory_order_acquire) - 1;
+	for (uint32_t slot = hash(mapping, offset) & mask;; slot = (slot + 1) & mask) {
+		uint32_t frame = atomic_load_explicit(&index_table[slot], memory_order_acquire);
 		if (!frame)
 			return LEDGER_NONE;
 		const struct ledger_frame *is = &ledger_frames(ledger())[frame - 1];
@@ -42,10 +50,30 @@ static uint32_t find(uint32_t mapping, uint64_t offset, uint32_t *slot)
 	}
 }
 
+static void index_locked(uint32_t frame)
+{
+	const struct ledger_frame *is = &ledger_frames(ledger())[frame];
+	uint32_t mask = index_slots - 1, slot = hash(is->mapping, is->offset) & mask;
+	while (atomic_load_explicit(&index_table[slot], memory_order_relaxed))
+		slot = (slot + 1) & mask;
+	atomic_store_explicit(&index_table[slot], frame + 1, memory_order_release);
+}
+
+/* Twice the part in use. */
+static void index_grow_locked(uint32_t frames)
+{
+	uint32_t slots = index_slots;
+	for (uint32_t i = 0; i < slots; i++)
+		atomic_store_explicit(&index_table[i], 0, memory_order_relaxed);
+	atomic_store_explicit(&index_slots, 2 * slots, memory_order_release);
+	for (uint32_t i = 0; i < frames; i++)
+		index_locked(i);
+}
+
 static uint32_t add_locked(uint32_t mapping, uint64_t offset)
 {
 	struct ledger_header *l = ledger();
-	uint32_t slot, frame = find(mapping, offset, &slot);
+	uint32_t frame = find(mapping, offset);
 	if (frame != LEDGER_NONE)
 		return frame;
 	frame = l->frames_count;
@@ -56,7 +84,9 @@ static uint32_t add_locked(uint32_t mapping, uint64_t offset)
 	}
 	ledger_frames(l)[frame] = (struct ledger_frame){.offset = offset, .mapping = mapping};
 	l->frames_count = frame + 1;
-	atomic_store_explicit(&index_table[slot], frame + 1, memory_order_release);
+	if (2 * frame >= index_slots && index_slots < SLOTS)
+		index_grow_locked(frame);
+	index_locked(frame);
 	return frame;
 }
 
@@ -64,9 +94,9 @@ uint32_t frame_of(uintptr_t pc)
 {
 	if (!ledger())
 		return LEDGER_NONE;
-	uint32_t mapping = mapping_of(pc), slot;
+	uint32_t mapping = mapping_of(pc);
 	uint64_t offset = mapping == LEDGER_NONE ? pc : pc - ledger_mappings(ledger())[mapping].bias;
-	uint32_t frame = find(mapping, offset, &slot);
+	uint32_t frame = find(mapping, offset);
 	if (frame != LEDGER_NONE)
 		return frame;
 	sites_lock();

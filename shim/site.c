@@ -19,15 +19,12 @@
 
 #include <string.h>
 
-enum {
-	PAGE_MAX = 64 << 10,
-	INDEX_SLOTS = 1 << 17,
-	INDEX_USED_MAX = INDEX_SLOTS / 8 * 7,
-	SITES_STEP = 256,
-	FALLBACK_CHUNK = 64
-};
+enum { PAGE_MAX = 64 << 10, INDEX_FIRST = 1 << 11, INDEX_SLOTS = 1 << 17, SITES_STEP = 256, FALLBACK_CHUNK = 64 };
 
-static APART _Atomic uint16_t index_table[INDEX_SLOTS]; /* site number + 0: site 0 is never stored */
+/* Site numbers; 0 is never stored. As much of it is used as is needed, so that few pages are touched; who reads while it
+ * grows may miss, and looks again under the lock. */
+static APART _Atomic uint16_t index_table[INDEX_SLOTS];
+static _Atomic uint32_t index_mask = INDEX_FIRST - 1;
 static APART uint32_t site_slots[LEDGER_SITES_MAX + 1]; /* where in it a site is found; other entries of it are stale */
 static uint32_t index_used;
 static struct ledger_header *region;
@@ -42,7 +39,7 @@ static APART struct site_fallback *_Atomic fallback_chunks[LEDGER_SITES_MAX / FA
 
 static uint32_t hash(uintptr_t pc)
 {
-	return (uint32_t)((pc >> 2) ^ (pc >> 21)) & (INDEX_SLOTS - 1);
+	return (uint32_t)((pc >> 2) ^ (pc >> 21));
 }
 
 /* To the largest page any kernel has. */
@@ -111,21 +108,23 @@ struct ledger_string ledger_string(const char *text, size_t bytes)
 	return at;
 }
 
-static uint16_t find(uintptr_t pc, uint32_t *slot)
+static uint16_t find(uintptr_t pc)
 {
-	for (*slot = hash(pc);; *slot = (*slot + 1) & (INDEX_SLOTS - 1)) {
-		uint16_t site = atomic_load_explicit(&index_table[*slot], memory_order_acquire);
+	uint32_t mask = atomic_load_explicit(&index_mask, memory_order_acquire);
+	for (uint32_t slot = hash(pc) & mask;; slot = (slot + 1) & mask) {
+		uint16_t site = atomic_load_explicit(&index_table[slot], memory_order_acquire);
 		if (site == 0 || ledger_sites(region)[site].pc == pc)
 			return site;
 	}
 }
 
 /* false: no room. Entries whose site is found elsewhere by now give their place. */
-static bool index_locked(uint16_t number, uintptr_t context)
+static bool index_put_locked(uint16_t number, uintptr_t context)
 {
-	for (uint32_t slot = hash(context);; slot = (slot + 1) & (INDEX_SLOTS - 1)) {
+	uint32_t mask = index_mask;
+	for (uint32_t slot = hash(context) & mask;; slot = (slot + 1) & mask) {
 		uint16_t is = atomic_load_explicit(&index_table[slot], memory_order_relaxed);
-		if (is == 0 && index_used >= INDEX_USED_MAX)
+		if (is == 0 && index_used >= mask / 8 * 7)
 			return false;
 		if (is != 0 && is != number && site_slots[is] == slot)
 			continue;
@@ -134,6 +133,25 @@ static bool index_locked(uint16_t number, uintptr_t context)
 		atomic_store_explicit(&index_table[slot], number, memory_order_release);
 		return true;
 	}
+}
+
+/* Twice the part in use, and nothing stale in it. */
+static void index_grow_locked(void)
+{
+	uint32_t slots = index_mask + 1;
+	for (uint32_t i = 0; i < slots; i++)
+		atomic_store_explicit(&index_table[i], 0, memory_order_relaxed);
+	index_used = 0;
+	atomic_store_explicit(&index_mask, 2 * slots - 1, memory_order_release);
+	for (uint32_t i = 1; i < region->sites_count; i++)
+		index_put_locked((uint16_t)i, ledger_sites(region)[i].pc);
+}
+
+static bool index_locked(uint16_t number, uintptr_t context)
+{
+	if (2 * index_used > index_mask && index_mask + 1 < INDEX_SLOTS)
+		index_grow_locked();
+	return index_put_locked(number, context);
 }
 
 /* Of the same file? Where it has no build-id, only a file at the same place is. */
@@ -312,9 +330,9 @@ struct birth {
 
 static uint16_t add_locked(const struct birth *b)
 {
-	uint32_t number = region->sites_count, slot;
+	uint32_t number = region->sites_count;
 	uint32_t mapping = b->module ? mapping_of_locked(b->module) : LEDGER_NONE;
-	uint16_t revived = find(b->context, &slot); /* the module came back */
+	uint16_t revived = find(b->context); /* the module came back */
 	if (revived)
 		return revived;
 	if (number >= sites_max) {
@@ -347,8 +365,7 @@ static uint16_t intern(struct birth *b)
 	struct module module;
 	b->module = module_find(b->pc, &module) ? &module : NULL;
 	sites_lock();
-	uint32_t slot;
-	uint16_t site = find(b->context, &slot);
+	uint16_t site = find(b->context);
 	if (site == 0)
 		site = add_locked(b);
 	sites_unlock();
@@ -362,8 +379,7 @@ static bool is_full(void)
 
 uint16_t site_find(uintptr_t context)
 {
-	uint32_t slot;
-	return region && context > 1 ? find(context, &slot) : SITE_OTHER;
+	return region && context > 1 ? find(context) : SITE_OTHER;
 }
 
 uint16_t site_of(uintptr_t context)

@@ -28,7 +28,7 @@
 #if defined(__x86_64__) && !defined(__ILP32__)
 
 enum { REG_BP = 6, REG_SP = 7, REG_RA = 16 };
-enum { OWN_FRAMES_MAX = 16, STATES_MAX = 4, INSTRUCTIONS_MAX = 4096, EXPRESSION_DEPTH = 8, SLOTS = 2048 };
+enum { OWN_FRAMES_MAX = 16, STATES_MAX = 4, INSTRUCTIONS_MAX = 4096, EXPRESSION_DEPTH = 8, SLOTS = 1024 };
 
 /* How to find a register of the caller. */
 enum how { SAME, AT_CFA, EXPRESSION, UNKNOWN };
