@@ -16,7 +16,7 @@ CXX := $(if $(findstring clang,$(CC)),clang++,g++)
 endif
 
 POOLS     := $(patsubst %,pools/%.c,classes heap lock meta node os pool range remote runs walk)
-SHIM      := $(patsubst %,shim/%.c,allocate budget conf context early fallback fallback_math fallback_start frame inert interpose_cxx \
+SHIM      := $(patsubst %,shim/%.c,allocate budget conf context early fallback fallback_math fallback_start frame identity inert interpose_cxx \
              interpose_cxx_bound interpose_exit interpose_jemalloc interpose_limits interpose_malloc interpose_stats module \
              pressure process \
              publish publish_threads ready report route site stack sum symbols thread unwind wrapper_names)
@@ -38,9 +38,10 @@ MODE_release := -O2 -DNDEBUG
 MODE_debug   := -O0 -fno-omit-frame-pointer
 MODE_audit   := -O2 -DSLUICE_AUDIT
 MODE_bare    := -O2 -DNDEBUG -DSLUICE_BARE
+MODE_identity := -O2 -DNDEBUG -DSLUICE_IDENTITY
 MODE_asan    := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 MODE_tsan    := -O1 -fno-omit-frame-pointer -fsanitize=thread $(if $(findstring clang,$(CC)),,-Wno-tsan)
-MODE    := $(or $(MODE_$(V)),$(error V=$(V): no such variant; one of release debug audit bare asan tsan))
+MODE    := $(or $(MODE_$(V)),$(error V=$(V): no such variant; one of release debug audit bare identity asan tsan))
 # _GNU_SOURCE is empty, as a file that defines it again would have it.
 CPPFLAGS_ALL := -I. -D_GNU_SOURCE= -DSLUICE_VERSION='"$(VERSION)"' $(CPPFLAGS)
 CFLAGS_ALL   := -std=c11 $(MODE) -g -pthread -fPIC -fvisibility=hidden -fno-semantic-interposition \

@@ -15,6 +15,7 @@
 #ifndef SLUICE_ALLOCATE_H
 #define SLUICE_ALLOCATE_H
 
+#include "identity.h"
 #include "pools/pool.h"
 #include "ready.h"
 
@@ -49,6 +50,8 @@ static inline bool is_pooled(const void *block)
 
 static inline void *allocate_from(size_t size, uintptr_t pc, uintptr_t frame)
 {
+	if (IDENTITY)
+		identity_note(pc, frame);
 	if (__builtin_expect(size > CLASS_TABLE_MAX, 0))
 		return allocate_slow(size, pc, frame);
 	void *block = thread_take(thread_self, pc, class_of_small(size), size);
