@@ -67,15 +67,20 @@ static __attribute__((noinline)) void *allocate_missed(size_t size, unsigned cla
                                                        uintptr_t frame)
 {
 	enum ledger_reason why = REASON_LARGE;
+	bool hidden = class < CLASSES && route_show(thread_self, pc, class);
+	if (hidden)
+		pc = context_meet(pc, frame, true);
 	struct cache *cache = class < CLASSES ? route_cache(thread_self, pc, class) : NULL;
 	void *block = cache ? cache_take(cache, size) : NULL; /* its key was not at home */
+	if (hidden && block)
+		route_hide(thread_self);
 	if (block)
 		return zero ? memset(block, 0, size) : block;
 	if (!process_start()) {
 		block = process_is_inert() ? inert_malloc(size) : early_block(size);
 		return zero && block ? memset(block, 0, size) : block;
 	}
-	pc = context_meet(pc, frame);
+	pc = context_meet(pc, frame, false);
 	/* The first call of all: the tables were empty until process_start filled them. */
 	if (class < CLASSES && class_table[class].size < size)
 		class = class_of(size);
@@ -154,6 +159,8 @@ void *allocate_aligned_from(size_t size, size_t align, uintptr_t pc, uintptr_t f
 	enum ledger_reason why = size > CLASS_SIZE_MAX ? REASON_LARGE : REASON_ALIGNED;
 	if (align <= 16)
 		return allocate_from(size, pc, frame);
+	if (IDENTITY)
+		identity_note(pc, frame);
 	if (!process_start())
 		return process_is_inert() ? inert_memalign(align, size) : early_block(size); /* nobody aligns so early */
 	if (size > PTRDIFF_MAX - align)
@@ -164,7 +171,7 @@ void *allocate_aligned_from(size_t size, size_t align, uintptr_t pc, uintptr_t f
 	void *block = class < CLASSES ? thread_take(thread_self, pc, class, size) : NULL;
 	if (block)
 		return block;
-	pc = context_meet(pc, frame);
+	pc = context_meet(pc, frame, false);
 	block = class < CLASSES ? from_pools(size, class, pc, &why) : NULL;
 	if (block) {
 		is_untouched(block);

@@ -1,8 +1,9 @@
 /* context.c: learning who is a wrapper. See context.h.
  *
- * A site is looked at when it is new and at some of its refills, ever fewer: the call is unwound, and the next caller is
+ * A site is looked at when it is new, at some of its refills, ever fewer, and where it needs none, because its blocks come and
+ * go, at allocations that its route was hidden for (route.c): the call is unwound, and the next caller is
  * noted. It is a wrapper when its function's name says so (wrapper_names.h), or when three callers were seen and none of them
- * makes nine tenths. Its site stays for the blocks it has; its routes are known as SITE_RETIRED | number from then on, so that
+ * makes nine tenths, or when one does that six others call. Its site stays for the blocks it has; its routes are known as SITE_RETIRED | number from then on, so that
  * the fast path misses. Where the next return address lies is certain when the unwind tables give the frames one size, else it
  * must have been the same three times; when it is not, the site is left as it is.
  *
@@ -18,6 +19,7 @@
 enum {
 	CALLERS = 4,
 	CALLERS_WRAPPER = 3,
+	SECONDS = 6, /* so many callers behind a single one make both pass things on */
 	DISTANCE_MAX = 64 << 10,
 	WRAPPERS_MAX = WRAPPER_SLOTS / 2,
 	LOOKS_ALL = 8,   /* the first are all unwound */
@@ -31,13 +33,11 @@ struct learner {
 	_Atomic uint64_t context; /* as it was asked for; its site's may be SITE_RETIRED now */
 	uint64_t callers[CALLERS];
 	uint16_t counts[CALLERS];
+	uint32_t seconds[SECONDS]; /* callers of the callers, by the low half of their addresses */
 	uint32_t samples, distance;
 	_Atomic uint32_t looks;
 	_Atomic uint8_t state;
-	uint8_t level;
 };
-
-_Static_assert(sizeof(struct learner) == 72 || sizeof(struct learner) == 64, "about a cache line a site");
 
 APART struct wrapper context_wrappers[WRAPPER_SLOTS];
 static APART struct learner *_Atomic chunks[(LEDGER_SITES_MAX + 1) / CHUNK];
@@ -143,17 +143,29 @@ static void note_caller(struct learner *l, uintptr_t pc)
 		}
 }
 
+static void note_second(struct learner *l, uintptr_t pc)
+{
+	for (unsigned i = 0; i < SECONDS; i++)
+		if (l->seconds[i] == (uint32_t)pc || !l->seconds[i]) {
+			l->seconds[i] = (uint32_t)pc;
+			return;
+		}
+}
+
+/* Its callers are many, or one that many call: an allocator behind an allocator (sqlite3's, lua's). */
 static bool has_many_callers(const struct learner *l)
 {
 	uint32_t most = 0;
 	for (unsigned i = 0; i < CALLERS; i++)
 		most = l->counts[i] > most ? l->counts[i] : most;
-	return l->callers[CALLERS_WRAPPER - 1] && (uint64_t)most * 10 < (uint64_t)l->samples * 9;
+	if ((uint64_t)most * 10 >= (uint64_t)l->samples * 9)
+		return l->seconds[SECONDS - 1] != 0;
+	return l->callers[CALLERS_WRAPPER - 1] != 0;
 }
 
 /* Notes who called the context's outermost function; true: it is a wrapper now. */
 static bool note_locked(struct learner *l, uint16_t site, uintptr_t context, const struct unwound *seen, unsigned level,
-                        uintptr_t frame)
+                        uintptr_t frame, bool listed)
 {
 	uint32_t distance = (uint32_t)(seen->slots[level + 1] - frame);
 	bool fixed = true;
@@ -168,7 +180,9 @@ static bool note_locked(struct learner *l, uint16_t site, uintptr_t context, con
 	l->distance = distance;
 	l->samples++;
 	note_caller(l, seen->pcs[level + 1]);
-	if (!(site_is_listed(site) || has_many_callers(l)) || !(fixed || l->samples >= 3))
+	if (level + 2 < seen->count)
+		note_second(l, seen->pcs[level + 2]);
+	if (!(listed || has_many_callers(l)) || !(fixed || l->samples >= 3))
 		return false;
 	atomic_store_explicit(&l->context, context, memory_order_relaxed);
 	if (!wrapper_add_locked(context, how_of(l, site)))
@@ -184,9 +198,10 @@ static bool note(uint16_t site, uintptr_t context, const struct unwound *seen, u
 	struct learner *l = learner_of(site);
 	if (!l || level >= CONTEXT_LEVELS_MAX || level + 1 >= seen->count)
 		return false;
+	/* What an allocator by name calls is one too. */
+	bool listed = site_is_listed(site) || site_pc_is_listed(seen->pcs[level + 1]);
 	sites_lock();
-	l->level = (uint8_t)level;
-	bool became = note_locked(l, site, context, seen, level, frame);
+	bool became = note_locked(l, site, context, seen, level, frame, listed);
 	sites_unlock();
 	return became || l->state == WRAPPER;
 }
@@ -225,12 +240,12 @@ static unsigned level_of(uintptr_t context, const struct unwound *seen)
 }
 
 /* One look; true: look again, something was learned. */
-static bool look(uintptr_t *context, uintptr_t frame)
+static bool look(uintptr_t *context, uintptr_t frame, bool sampled)
 {
 	uint16_t site = site_find(*context);
 	struct learner *l = site ? learner_of(site) : NULL;
 	struct unwound seen;
-	if (site && (!l || !is_due(l)))
+	if (site && (!l || !(is_due(l) || sampled)))
 		return false;
 	atomic_fetch_add_explicit(&unwound_count, 1, memory_order_relaxed);
 	unwind(frame, site ? UNWIND_SLOTS_MAX : UNWIND_FRAMES_MAX, &seen);
@@ -253,13 +268,20 @@ static bool look(uintptr_t *context, uintptr_t frame)
 	return true;
 }
 
-uintptr_t context_meet(uintptr_t context, uintptr_t frame)
+bool context_is_watched(uint16_t site)
+{
+	struct learner *chunk = atomic_load_explicit(&chunks[site / CHUNK], memory_order_acquire);
+	return chunk && atomic_load_explicit(&chunk[site % CHUNK].state, memory_order_relaxed) == WATCHED;
+}
+
+uintptr_t context_meet(uintptr_t context, uintptr_t frame, bool sampled)
 {
 	if (!frame || disabled || busy || context & SITE_RETIRED || context <= PC_OTHER)
 		return context;
 	busy = true;
-	for (unsigned i = 0; i <= 2 * CONTEXT_LEVELS_MAX && !(context & SITE_RETIRED) && look(&context, frame); i++)
-		;
+	for (unsigned i = 0; i <= 2 * CONTEXT_LEVELS_MAX && !(context & SITE_RETIRED) && look(&context, frame, sampled);
+	     i++)
+		sampled = false;
 	busy = false;
 	return context;
 }

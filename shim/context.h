@@ -79,8 +79,11 @@ static inline uintptr_t context_of(uintptr_t pc, uintptr_t frame)
 	return pc;
 }
 
-/* The same, and learns: off the fast path, with no lock held. Makes the site when it is new. */
-uintptr_t context_meet(uintptr_t context, uintptr_t frame);
+/* The same, and learns: off the fast path, with no lock held. Makes the site when it is new. `sampled`: always look. */
+uintptr_t context_meet(uintptr_t context, uintptr_t frame, bool sampled);
+
+/* May it still turn out to be a wrapper's? */
+bool context_is_watched(uint16_t site);
 
 /* Option `callers`: off leaves every call its return address. Before the first. */
 void contexts_enable(bool on);

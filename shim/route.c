@@ -32,6 +32,14 @@ static uint64_t index_entries(const struct thread *thread)
 	return thread->front.mask / sizeof(uint16_t) + 1;
 }
 
+static void show(struct thread *thread)
+{
+	if (!thread->hidden)
+		return;
+	thread->front.index[thread->hidden_at] = thread->hidden;
+	thread->hidden = 0;
+}
+
 /* The index entry that has the key's tag, or the empty one where it would be. */
 static uint16_t *probe(const struct thread *thread, uint64_t key)
 {
@@ -105,6 +113,7 @@ static bool is_full(const struct thread *thread)
 static uint16_t find_or_add(struct thread *thread, uintptr_t pc, unsigned class)
 {
 	uint64_t key = route_key(pc, class);
+	show(thread);
 	uint16_t tag = *probe(thread, key);
 	if (tag)
 		return tag;
@@ -126,6 +135,8 @@ static uint16_t find_or_add(struct thread *thread, uintptr_t pc, unsigned class)
 struct cache *route_cache(struct thread *thread, uintptr_t pc, unsigned class)
 {
 	uint64_t key = route_key(pc, class);
+	if (thread_has_heap(thread))
+		show(thread);
 	uint16_t *entry = probe(thread, key), tag = *entry;
 	if (!tag)
 		return pc != PC_OTHER && thread_has_heap(thread) && is_full(thread) ? route_cache(thread, PC_OTHER, class)
@@ -133,6 +144,50 @@ struct cache *route_cache(struct thread *thread, uintptr_t pc, unsigned class)
 	if (entry != index_home(&thread->front, pc, class))
 		bring_home(thread, key, entry);
 	return &thread->heap.caches[tag];
+}
+
+bool route_show(struct thread *thread, uintptr_t pc, unsigned class)
+{
+	if (!thread_has_heap(thread) || !thread->hidden)
+		return false;
+	bool same = thread->heap.caches[thread->hidden].key == route_key(pc, class);
+	show(thread);
+	return same;
+}
+
+/* A tag that no key is for lies in the index in place of its own. */
+static void hide(struct thread *thread, uint16_t tag)
+{
+	if (!thread->blind &&
+	    (is_full(thread) || !(thread->blind = add(thread, SITE_OTHER, 0, route_key(SITE_RETIRED, 0)))))
+		return;
+	uint64_t key = thread->heap.caches[tag].key;
+	uint16_t *home = index_home(&thread->front, key_pc(key), key_class(key));
+	if (*home != tag)
+		return; /* it misses by itself */
+	thread->hidden = tag;
+	thread->hidden_at = (uint32_t)(home - thread->front.index);
+	*home = thread->blind;
+}
+
+/* Due is who has made a quarter more allocations since the last time: some sixty times in a million. */
+void route_hide(struct thread *thread)
+{
+	enum { CONSIDERED = 16 };
+	show(thread);
+	for (int i = 0; i < CONSIDERED; i++) {
+		uint16_t tag = (uint16_t)(thread->hidden_next++ % thread->heap.tags + 1);
+		struct route *route = route_at(thread, tag);
+		const struct cache *cache = &thread->heap.caches[tag];
+		if (!cache->free || cache->allocs < route->hide_at || !context_is_watched(route->site))
+			continue;
+		bool moves = route->hide_at != 0; /* one that rests would stay hidden, and no other be looked at */
+		route->hide_at = cache->allocs + cache->allocs / 4 + 1;
+		if (moves) {
+			hide(thread, tag);
+			return;
+		}
+	}
 }
 
 struct route *route_of(struct thread *thread, uintptr_t pc, unsigned class)
@@ -369,5 +424,8 @@ void *route_refill(struct thread *thread, uintptr_t pc, unsigned class, size_t s
 	}
 	if (!thread->heap.caches[tag].free && !refill(thread, tag, why))
 		return NULL;
-	return cache_take(&thread->heap.caches[tag], size);
+	void *block = cache_take(&thread->heap.caches[tag], size);
+	if (!SITELESS)
+		route_hide(thread);
+	return block;
 }

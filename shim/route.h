@@ -23,6 +23,7 @@ struct route {
 	uint64_t realloc_allocs; /* of the others, in place: each counts as one alloc and one free */
 	uint64_t realloc_space;  /* bytes requested by those in place */
 	uint64_t owned_used;     /* publish.c's: used blocks of owned slabs, summed up while it runs */
+	uint64_t hide_at;        /* of the cache's allocs, from which on one more is to be looked at (route_hide) */
 	uint64_t retry_at;       /* thread's refill number before which ownership is not asked for again */
 	uint64_t capped_until;   /* refill number before which the site's cap is taken as reached */
 	uint32_t seen;           /* low half of the cache's allocs when ready.c last looked */
@@ -54,6 +55,13 @@ void *route_refill(struct thread *thread, uintptr_t pc, unsigned class, size_t s
 
 /* The cache that serves (pc, class) on this thread if there is one; any thread_self will do. */
 struct cache *route_cache(struct thread *thread, uintptr_t pc, unsigned class);
+
+/* Hides one of the thread's routes that are due for a look, so that its next allocation misses; the fast path has no part in
+ * it. Anything here that looks for a route brings it back. */
+void route_hide(struct thread *thread);
+
+/* The hidden route comes back, if there is one; true: it is this one. */
+bool route_show(struct thread *thread, uintptr_t pc, unsigned class);
 
 /* The route of (pc, class) on this thread, made if need be; NULL: no memory. */
 struct route *route_of(struct thread *thread, uintptr_t pc, unsigned class);

@@ -426,6 +426,12 @@ bool site_is_listed(uint16_t site)
 	return is->mapping != LEDGER_NONE && wrapper_names_hold(is->mapping, is->offset);
 }
 
+bool site_pc_is_listed(uintptr_t pc)
+{
+	uint32_t mapping = mapping_of(pc);
+	return mapping != LEDGER_NONE && wrapper_names_hold(mapping, pc - ledger_mappings(region)[mapping].bias);
+}
+
 void sites_lock(void)
 {
 	lock_take(&lock);

@@ -43,6 +43,9 @@ uint16_t site_born(uintptr_t context, const struct unwound *seen, uint32_t key_f
 /* Is the function that the site's key ends in known to allocate for its callers? */
 bool site_is_listed(uint16_t site);
 
+/* Is the return address in such a function? */
+bool site_pc_is_listed(uintptr_t pc);
+
 /* The site is asked for by another context from now on, on every thread. */
 void site_rename_locked(uint16_t site, uintptr_t context);
 

@@ -41,6 +41,8 @@ struct thread {
 	uint64_t calls_heard;               /* of those to give back memory (pressure.c) */
 	int64_t live_noted;                 /* live bytes last told to peak.h */
 	uint64_t base_objects, base_space;  /* the heap's totals when this thread took it over */
+	uint16_t hidden, blind;             /* route.c: the tag not to be found, and the one found in its place; 0: none */
+	uint32_t hidden_at, hidden_next;    /* where in the index; the tag that was last considered */
 	struct route *routes[HEAP_TAGS_MAX / ROUTES_CHUNK];
 };
 
