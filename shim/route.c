@@ -165,9 +165,12 @@ static void hide(struct thread *thread, uint16_t tag)
 	uint16_t *home = index_home(&thread->front, key_pc(key), key_class(key));
 	if (*home != tag)
 		return; /* it misses by itself */
-	thread->hidden = tag;
+	/* A handler that interrupts this may look for routes: at worst it makes one twice. */
 	thread->hidden_at = (uint32_t)(home - thread->front.index);
+	atomic_signal_fence(memory_order_seq_cst);
 	*home = thread->blind;
+	atomic_signal_fence(memory_order_seq_cst);
+	thread->hidden = tag;
 }
 
 /* Due is who has made a quarter more allocations since the last time: some sixty times in a million. */

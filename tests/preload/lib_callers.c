@@ -1,6 +1,10 @@
 /* A library with a wrapper of its own, loaded again and again at other places. */
 #include <stdlib.h>
+#ifdef __clang__
+#define APART __attribute__((noinline))
+#else
 #define APART __attribute__((noinline, noclone))
+#endif
 #define STAY() __asm__ volatile("" : : "i"(__COUNTER__) : "memory")
 
 APART static void *take(size_t size)

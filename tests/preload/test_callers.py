@@ -39,7 +39,8 @@ class Callers(victims.Case):
 
     def test_a_library_that_comes_back_elsewhere_is_the_same(self):
         truth, report = self.run_in("reload")
-        self.assertEqual(len([m for m in report["mappings"] if m["path"].endswith("/libcallers.so")]), 1, "one file, one mapping")
+        mappings = [m for m in report["mappings"] if m["path"].endswith("/libcallers.so")]
+        self.assertEqual(len(mappings), 1, "one file, one mapping")
         for name, true in truth.items():
             told = count_of(report, name)
             self.assertLessEqual(told, true)

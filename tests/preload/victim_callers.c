@@ -15,7 +15,11 @@
 #include <sys/time.h>
 #include <ucontext.h>
 
+#ifdef __clang__
+#define APART __attribute__((noinline))
+#else
 #define APART __attribute__((noinline, noclone))
+#endif
 #define STAY() __asm__ volatile("" : : "i"(__COUNTER__) : "memory")
 
 enum { TIMES = 500, THREADS = 50, DEPTH = 10000, RELOADS = 40 };
