@@ -16,10 +16,10 @@ CXX := $(if $(findstring clang,$(CC)),clang++,g++)
 endif
 
 POOLS     := $(patsubst %,pools/%.c,classes heap huge lock meta node os pool range remote runs walk)
-SHIM      := $(patsubst %,shim/%.c,allocate budget conf early facts fallback fallback_math fallback_start inert interpose_cxx \
-             interpose_cxx_bound interpose_exit interpose_jemalloc interpose_limits interpose_malloc interpose_stats \
-             lifetime module pressure process publish publish_threads ready report resident route site site_peak sum symbols \
-             thread)
+SHIM      := $(patsubst %,shim/%.c,allocate budget conf context early facts fallback fallback_math fallback_start frame \
+             identity inert interpose_cxx interpose_cxx_bound interpose_exit interpose_jemalloc interpose_limits \
+             interpose_malloc interpose_stats lifetime module pressure process publish publish_threads ready report resident \
+             route site site_peak stack sum symbols thread unwind wrapper_names)
 ANALYTICS := $(patsubst %,analytics/%.c,cmd_doctor cmd_help cmd_report cmd_run command demangle elf_inspect flags \
              forecast human_units json_out main memory message names nearest optionset program_find render report_load \
              report_rows report_sections report_view rows_json run_child run_report site_facts site_view source_lines \
@@ -39,9 +39,10 @@ MODE_release := -O2 -DNDEBUG
 MODE_debug   := -O0 -fno-omit-frame-pointer
 MODE_audit   := -O2 -DSLUICE_AUDIT
 MODE_bare    := -O2 -DNDEBUG -DSLUICE_BARE
+MODE_identity := -O2 -DNDEBUG -DSLUICE_IDENTITY
 MODE_asan    := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 MODE_tsan    := -O1 -fno-omit-frame-pointer -fsanitize=thread $(if $(findstring clang,$(CC)),,-Wno-tsan)
-MODE    := $(or $(MODE_$(V)),$(error V=$(V): no such variant; one of release debug audit bare asan tsan))
+MODE    := $(or $(MODE_$(V)),$(error V=$(V): no such variant; one of release debug audit bare identity asan tsan))
 # _GNU_SOURCE is empty, as a file that defines it again would have it.
 CPPFLAGS_ALL := -I. -D_GNU_SOURCE= -DSLUICE_VERSION='"$(VERSION)"' $(CPPFLAGS)
 CFLAGS_ALL   := -std=c11 $(MODE) -g -pthread -fPIC -fvisibility=hidden -fno-semantic-interposition \
@@ -111,7 +112,7 @@ $(O)/tests/support.a: $(call obj,$(SUPPORT)) $(O)/flags
 $(O)/obj/tests/tsan_arena.o: CFLAGS_DIR := -fno-sanitize=all
 TSAN_ARENA := $(if $(filter tsan,$(V)),$(O)/obj/tests/tsan_arena.o)
 LINK_TEST = mkdir -p $(@D) && $(CC) $(CFLAGS_ALL) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group \
-            $(filter %.a,$^) -Wl,--end-group $(call pkg,--libs,criterion $(COMMAND_PKGS)) $(COMMAND_LIBS) -lm -ldl -static-libgcc
+            $(filter %.a,$^) -Wl,--end-group $(call pkg,--libs,criterion libunwind $(COMMAND_PKGS)) $(COMMAND_LIBS) -lm -ldl -static-libgcc
 $(UNIT_BIN): $(O)/tests/%: $(O)/obj/tests/unit/%.o $(TSAN_ARENA) $(O)/tests/support.a $(O)/tests/core.a
 	$(call run,LINK)$(LINK_TEST)
 $(DRIVER_BIN): $(O)/tests/%: $(O)/obj/tests/%.o $(O)/tests/support.a $(O)/tests/core.a

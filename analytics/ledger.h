@@ -4,9 +4,9 @@
  * Both see only this header. The region holds offsets and indices, never pointers, so it can live in a file that
  * outlives the process. It is filled off the fast path: a record is complete before its count is raised.
  *
- *   +---------------+----------+-----------+--------------+-------------+------------------------------+
- *   | ledger header | classes  | mappings  | threads      | strings     | sites (last: the long table) |
- *   +---------------+----------+-----------+--------------+-------------+------------------------------+
+ *   +---------------+----------+-----------+----------+----------+-------+--------+--------+-----------+
+ *   | ledger header | strings  | classes   | mappings | threads  | sites | frames | stacks | stack ids |
+ *   +---------------+----------+-----------+----------+----------+-------+--------+--------+-----------+
  *
  * Units: bytes, nanoseconds and counts only. "Space" is bytes; "objects" is blocks. `alloc_space` is what the program
  * asked for, `inuse_space` what the blocks can hold (their class size), as pprof and jemalloc use the words.
@@ -30,7 +30,11 @@ enum {
 	LEDGER_STRINGS_BYTES = 1 << 20,
 	LEDGER_SITES_MAX = 65535, /* a site id fits 16 bits; the last one is "other" */
 	LEDGER_BUILD_ID_MAX = 20,
-	LEDGER_CONF_MAX = 24
+	LEDGER_CONF_MAX = 24,
+	LEDGER_FRAMES_MAX = 1 << 17,
+	LEDGER_STACKS_MAX = LEDGER_SITES_MAX + 1,
+	LEDGER_STACK_IDS_MAX = 1 << 20, /* frames of all stacks together */
+	LEDGER_STACK_FRAMES_MAX = 64    /* of one */
 };
 
 /* A NUL-terminated string in the strings section, by offset; 0 is the empty string. */
@@ -67,16 +71,33 @@ struct ledger_tally {
 };
 
 struct ledger_site {
-	uint64_t pc;     /* return address in this process; 0 for "other" */
-	uint64_t offset; /* pc as an address of the module's file (ELF virtual address) */
+	uint64_t pc;     /* what it is asked for by: a return address in this process, or a number; 0 for "other" */
+	uint64_t offset; /* the last of its key's return addresses, in the module's file (ELF virtual address) */
 	uint32_t mapping;
 	struct ledger_string symbol; /* dynamic symbol that holds the pc, else empty */
-	uint64_t symbol_offset;      /* pc - symbol, bytes */
+	uint64_t symbol_offset;      /* offset - symbol, bytes */
+	uint32_t stack;              /* who called when it was new; LEDGER_NONE: not known */
+	uint32_t key_frames;         /* how many frames of the stack, from its leaf, all its allocations have in common */
 	struct ledger_tally tally;
 	uint64_t realloc_objects;           /* reallocs of blocks of this site (each is one alloc and one free as well) */
 	uint64_t cross_thread_free_objects; /* frees by another thread than the one whose heap holds the block */
 	uint64_t route_objects[LEDGER_ROUTES]; /* alloc_objects split by route */
 	uint64_t route_space[LEDGER_ROUTES];   /* alloc_space split by route */
+};
+
+/* A place that a call returns to. */
+struct ledger_frame {
+	uint64_t offset; /* in the mapping's file (ELF virtual address); an address in this process when there is none */
+	uint32_t mapping;
+	struct ledger_string symbol; /* dynamic symbol that holds it, else empty */
+	uint64_t symbol_offset;      /* bytes */
+};
+
+/* Frames, leaf first: `count` numbers from `at` on among the stack ids. */
+struct ledger_stack {
+	uint32_t at;
+	uint16_t count;
+	uint16_t truncated; /* 1: there were more, or it could not be followed to its end */
 };
 
 struct ledger_class {
@@ -143,7 +164,11 @@ struct ledger_quality {
 	uint64_t dropped_sites; /* allocations counted on "other" because the site table was full */
 	uint64_t dropped_threads;
 	uint64_t dropped_mappings;
-	uint64_t untracked_frees; /* fallback blocks freed whose record could not be kept (no memory) */
+	uint64_t untracked_frees;                /* fallback blocks freed whose record could not be kept (no memory) */
+	uint64_t dropped_frames, dropped_stacks; /* not kept: no room */
+	uint64_t wrappers;                       /* functions that allocate for their callers, seen through now */
+	uint64_t unwound;                        /* allocations whose callers were looked up one by one */
+	uint64_t wrong_callers; /* of them, those that were counted on another's site until then: a wrapper less */
 };
 
 /* What is known of a site beyond its counts. Made when a report is written, in a region of its own (struct ledger_facts). */
@@ -224,7 +249,9 @@ struct ledger_header {
 	/* Blocks that came to this route from another (or went: negative) when their slab changed hands: for a route,
 	 * inuse = inherited + alloc + moved - free. They sum to zero. */
 	int64_t routes_moved[LEDGER_ROUTES];
-	uint64_t fallback_reasons[LEDGER_REASONS]; /* allocations */
+	uint64_t fallback_reasons[LEDGER_REASONS];   /* allocations */
+	uint64_t frames_at, stacks_at, stack_ids_at; /* offsets from the header's start */
+	uint32_t frames_count, stacks_count, stack_ids_count;
 };
 
 static inline struct ledger_class *ledger_classes(const struct ledger_header *l)
@@ -242,6 +269,18 @@ static inline struct ledger_thread *ledger_threads(const struct ledger_header *l
 static inline char *ledger_strings(const struct ledger_header *l)
 {
 	return (char *)(uintptr_t)l + l->strings_at;
+}
+static inline struct ledger_frame *ledger_frames(const struct ledger_header *l)
+{
+	return (struct ledger_frame *)((char *)(uintptr_t)l + l->frames_at);
+}
+static inline struct ledger_stack *ledger_stacks(const struct ledger_header *l)
+{
+	return (struct ledger_stack *)((char *)(uintptr_t)l + l->stacks_at);
+}
+static inline uint32_t *ledger_stack_ids(const struct ledger_header *l)
+{
+	return (uint32_t *)((char *)(uintptr_t)l + l->stack_ids_at);
 }
 static inline struct ledger_site *ledger_sites(const struct ledger_header *l)
 {

@@ -21,9 +21,13 @@ struct view {
 	const struct ledger_mapping *mappings;
 	const struct ledger_thread *threads;
 	const struct ledger_site *sites;
+	const struct ledger_frame *frames;
+	const struct ledger_stack *stacks;
+	const uint32_t *stack_ids;
 	const char *strings;
 	uint32_t classes_count, mappings_count, threads_count, sites_count, strings_bytes;
 	const struct ledger_facts *facts; /* NULL: none */
+	uint32_t frames_count, stacks_count, stack_ids_count;
 };
 
 const char *render_route_name(enum ledger_route route)
@@ -64,6 +68,12 @@ static bool view_open(struct view *v, const struct ledger_header *l)
 	v->threads = v->threads_count ? ledger_threads(l) : NULL;
 	v->strings = v->strings_bytes ? ledger_strings(l) : NULL;
 	v->sites = v->sites_count ? ledger_sites(l) : NULL;
+	v->frames_count = clamp(l, l->frames_at, l->frames_count, sizeof(*v->frames), LEDGER_FRAMES_MAX);
+	v->stacks_count = clamp(l, l->stacks_at, l->stacks_count, sizeof(*v->stacks), LEDGER_STACKS_MAX);
+	v->stack_ids_count = clamp(l, l->stack_ids_at, l->stack_ids_count, sizeof(*v->stack_ids), LEDGER_STACK_IDS_MAX);
+	v->frames = v->frames_count ? ledger_frames(l) : NULL;
+	v->stacks = v->stacks_count ? ledger_stacks(l) : NULL;
+	v->stack_ids = v->stack_ids_count ? ledger_stack_ids(l) : NULL;
 	return true;
 }
 
@@ -207,6 +217,14 @@ static void render_quality(struct json_out *out, const struct ledger_quality *q)
 	count(out, "sites", q->dropped_sites);
 	count(out, "threads", q->dropped_threads);
 	count(out, "mappings", q->dropped_mappings);
+	count(out, "frames", q->dropped_frames);
+	count(out, "stacks", q->dropped_stacks);
+	json_out_object_end(out);
+	json_out_key(out, "callers");
+	json_out_object_begin(out);
+	count(out, "wrappers", q->wrappers);
+	count(out, "unwound", q->unwound);
+	count(out, "wrong", q->wrong_callers);
 	json_out_object_end(out);
 	json_out_object_end(out);
 }
@@ -433,26 +451,47 @@ static void render_fact(struct json_out *out, const struct ledger_fact *f, const
 		render_life(out, &ledger_lives(facts)[f->life - 1]);
 }
 
+/* What sites and frames say of where they are. */
+static void place(struct json_out *out, const struct view *v, const struct ledger_frame *f)
+{
+	bool named = string_length(v, f->symbol.at);
+	json_out_key(out, "mapping");
+	if (f->mapping < v->mappings_count)
+		json_out_u64(out, f->mapping);
+	else
+		json_out_null(out);
+	hex(out, "offset", f->offset);
+	json_out_key(out, "symbol");
+	if (named)
+		ledger_text(out, v, f->symbol);
+	else
+		json_out_null(out);
+	count(out, "symbol_offset", named ? f->symbol_offset : 0);
+}
+
+static void site_stack(struct json_out *out, const struct view *v, const struct ledger_site *s)
+{
+	bool known = s->stack < v->stacks_count;
+	uint32_t most = known ? v->stacks[s->stack].count : 1;
+	json_out_key(out, "stack");
+	if (known)
+		json_out_u64(out, s->stack);
+	else
+		json_out_null(out);
+	count(out, "key_frames", s->key_frames < most ? s->key_frames : most);
+}
+
 static void render_site(struct json_out *out, const struct view *v, uint32_t id, bool other)
 {
 	const struct ledger_site *s = &v->sites[id];
-	bool mapped = s->mapping < v->mappings_count, named = string_length(v, s->symbol.at);
+	struct ledger_frame at = {
+		.offset = s->offset, .mapping = s->mapping, .symbol = s->symbol, .symbol_offset = s->symbol_offset};
 	record_begin(out);
 	count(out, "id", id);
 	if (other)
 		flag(out, "other", true);
-	json_out_key(out, "mapping");
-	if (mapped)
-		json_out_u64(out, s->mapping);
-	else
-		json_out_null(out);
-	hex(out, "offset", mapped ? s->offset : s->pc); /* code outside of any known file has only its address */
-	json_out_key(out, "symbol");
-	if (named)
-		ledger_text(out, v, s->symbol);
-	else
-		json_out_null(out);
-	count(out, "symbol_offset", named ? s->symbol_offset : 0);
+	place(out, v, &at);
+	site_stack(out, v, s);
 	site_route(out, s);
 	tally(out, &s->tally);
 	count(out, "realloc_objects", s->realloc_objects);
@@ -500,6 +539,37 @@ static void render_threads(struct json_out *out, const struct view *v)
 	table_end(out);
 }
 
+static void render_frames(struct json_out *out, const struct view *v)
+{
+	table_begin(out, "frames");
+	for (uint32_t id = 0; id < v->frames_count; id++) {
+		record_begin(out);
+		count(out, "id", id);
+		place(out, v, &v->frames[id]);
+		json_out_object_end(out);
+	}
+	table_end(out);
+}
+
+static void render_stacks(struct json_out *out, const struct view *v)
+{
+	table_begin(out, "stacks");
+	for (uint32_t id = 0; id < v->stacks_count; id++) {
+		const struct ledger_stack *s = &v->stacks[id];
+		record_begin(out);
+		count(out, "id", id);
+		json_out_key(out, "frames");
+		json_out_array_begin(out);
+		for (uint32_t i = 0; i < s->count && (uint64_t)s->at + i < v->stack_ids_count; i++)
+			if (v->stack_ids[s->at + i] < v->frames_count)
+				json_out_u64(out, v->stack_ids[s->at + i]);
+		json_out_array_end(out);
+		flag(out, "truncated", s->truncated);
+		json_out_object_end(out);
+	}
+	table_end(out);
+}
+
 int render_report(const struct ledger_header *l, const struct ledger_facts *facts, struct json_out *out)
 {
 	struct view v;
@@ -522,6 +592,8 @@ int render_report(const struct ledger_header *l, const struct ledger_facts *fact
 	render_mappings(out, &v);
 	render_sites(out, &v);
 	render_threads(out, &v);
+	render_frames(out, &v);
+	render_stacks(out, &v);
 	json_out_object_end(out);
 	json_out_line(out);
 	return json_out_close(out);

@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include "allocate.h"
 
+#include "context.h"
 #include "early.h"
 #include "fallback.h"
 #include "fallback_start.h"
@@ -63,21 +64,27 @@ static bool is_untouched(void *block)
 
 /* A block when the cache that its key hashes to had none: `class` is of at least `size` bytes, CLASSES when there is
  * none. */
-static __attribute__((noinline)) void *allocate_missed(size_t size, unsigned class, bool zero, uintptr_t pc)
+static __attribute__((noinline)) void *allocate_missed(size_t size, unsigned class, bool zero, uintptr_t pc,
+                                                       uintptr_t frame)
 {
 	enum ledger_reason why = REASON_LARGE;
 	struct cache *cache = class < CLASSES ? route_cache(thread_self, pc, class) : NULL;
 	void *block = NULL;
-	if (cache && lifetime_is_armed(cache))
-		block = lifetime_watch(thread_self, (uint16_t)(cache - thread_self->heap.caches), size);
-	if (cache && !block)
-		block = cache_take(route_cache(thread_self, pc, class), size); /* its key was not at home */
+	if (cache && lifetime_is_armed(cache)) {
+		uintptr_t learned = context_meet(pc, frame, true);
+		if (learned == pc)
+			block = lifetime_watch(thread_self, (uint16_t)(cache - thread_self->heap.caches), size);
+		pc = learned;
+	}
+	if (cache && !block && (cache = route_cache(thread_self, pc, class)))
+		block = cache_take(cache, size); /* its key was not at home */
 	if (block)
 		return zero ? memset(block, 0, size) : block;
 	if (!process_start()) {
 		block = process_is_inert() ? inert_malloc(size) : early_block(size);
 		return zero && block ? memset(block, 0, size) : block;
 	}
+	pc = context_meet(pc, frame, false);
 	/* The first call of all: the tables were empty until process_start filled them. */
 	if (class < CLASSES && class_table[class].size < size)
 		class = class_of(size);
@@ -95,53 +102,94 @@ static unsigned class_or_none(size_t size)
 	return size <= CLASS_SIZE_MAX ? class_of(size) : CLASSES;
 }
 
+/* As context_of, but gives up (0) where anything is unusual: a leaf without calls has no registers to save. */
+static inline uintptr_t context_usual(uintptr_t pc, uintptr_t frame)
+{
+	const struct wrapper *w = context_home(pc);
+	if (atomic_load_explicit(&w->context, memory_order_acquire) != pc)
+		return 0;
+	for (;;) {
+		uint64_t how = atomic_load_explicit(&w->how, memory_order_relaxed);
+		uintptr_t slot = frame + (how >> 17);
+		if (__builtin_expect(!stack_holds(slot), 0))
+			return 0;
+		pc = context_extend(pc, *(const uintptr_t *)slot);
+		if (!(how & WRAPPER_DEEPER))
+			return pc;
+		w = context_home(pc);
+		uint64_t is = atomic_load_explicit(&w->context, memory_order_acquire);
+		if (is != pc)
+			return is ? 0 : pc;
+	}
+}
+
+static __attribute__((noinline)) void *allocate_behind_slow(size_t size, unsigned class, bool zero, uintptr_t pc,
+                                                            uintptr_t frame)
+{
+	uintptr_t context = SITELESS ? pc : context_of(pc, frame);
+	if (context != pc && class < CLASSES) {
+		void *block = thread_take(thread_self, context, class, size);
+		if (__builtin_expect(block != NULL, 1))
+			return zero ? memset(block, 0, size) : block;
+	}
+	return allocate_missed(size, class, zero, context, frame);
+}
+
+/* The cache of the return address had none, which is always so behind a wrapper: the way of most programs' blocks. */
+void *allocate_behind(size_t size, uintptr_t pc, uintptr_t frame)
+{
+	unsigned class = class_of_small(size);
+	uintptr_t context = SITELESS ? 0 : context_usual(pc, frame);
+	void *block = context ? thread_take(thread_self, context, class, size) : NULL;
+	return __builtin_expect(block != NULL, 1) ? block : allocate_behind_slow(size, class, false, pc, frame);
+}
+
 /* A block of more bytes than the class needs, if need be. */
-static inline void *allocate_class(size_t size, unsigned class, bool zero, uintptr_t pc)
+static inline void *allocate_class(size_t size, unsigned class, bool zero, uintptr_t pc, uintptr_t frame)
 {
 	void *block = class < CLASSES ? thread_take(thread_self, pc, class, size) : NULL;
 	if (block)
 		return zero ? memset(block, 0, size) : block;
-	return allocate_missed(size, class, zero, pc);
+	return allocate_behind_slow(size, class, zero, pc, frame);
 }
 
-void *allocate_slow(size_t size, uintptr_t pc)
+void *allocate_slow(size_t size, uintptr_t pc, uintptr_t frame)
 {
-	if (size <= CLASS_TABLE_MAX || size > CLASS_SIZE_MAX)
-		return allocate_missed(size, class_or_none(size), false, pc);
-	unsigned class = class_of_large(size);
-	void *block = thread_take(thread_self, pc, class, size);
-	return __builtin_expect(block != NULL, 1) ? block : allocate_missed(size, class, false, pc);
+	return allocate_class(size, size <= CLASS_SIZE_MAX ? class_of_large(size) : CLASSES, false, pc, frame);
 }
 
-void *allocate_aligned(size_t size, size_t align, uintptr_t pc)
+void *allocate_aligned_from(size_t size, size_t align, uintptr_t pc, uintptr_t frame)
 {
 	enum ledger_reason why = size > CLASS_SIZE_MAX ? REASON_LARGE : REASON_ALIGNED;
 	if (align <= 16)
-		return allocate(size, pc);
+		return allocate_from(size, pc, frame);
+	if (IDENTITY)
+		identity_note(pc, frame);
 	if (!process_start())
 		return process_is_inert() ? inert_memalign(align, size) : early_block(size); /* nobody aligns so early */
 	if (size > PTRDIFF_MAX - align)
 		return refuse();
 	unsigned class = align <= PAGE && size <= CLASS_SIZE_MAX ? class_of_aligned(size, align) : CLASSES;
-	if (class < CLASSES) {
-		void *block = thread_take(thread_self, pc, class, size);
-		if (block)
-			return block;
-		block = from_pools(size, class, pc, &why);
-		if (block) {
-			is_untouched(block);
-			return block;
-		}
+	if (!SITELESS)
+		pc = context_of(pc, frame);
+	void *block = class < CLASSES ? thread_take(thread_self, pc, class, size) : NULL;
+	if (block)
+		return block;
+	pc = context_meet(pc, frame, false);
+	block = class < CLASSES ? from_pools(size, class, pc, &why) : NULL;
+	if (block) {
+		is_untouched(block);
+		return block;
 	}
-	void *block = fallback_take(size, align, false, pc, why);
+	block = fallback_take(size, align, false, pc, why);
 	return block ? block : refuse();
 }
 
-void *allocate_zeroed(size_t size, uintptr_t pc)
+void *allocate_zeroed_from(size_t size, uintptr_t pc, uintptr_t frame)
 {
 	if (size > CLASS_SHARED_MAX)
-		return allocate_class(size, class_or_none(size), true, pc);
-	void *block = allocate(size, pc);
+		return allocate_class(size, class_or_none(size), true, pc, frame);
+	void *block = allocate_from(size, pc, frame);
 	return block ? memset(block, 0, size) : NULL;
 }
 
@@ -259,7 +307,7 @@ static bool slab_fits(const struct slab *slab, size_t size)
 
 static void *move(void *block, size_t usable, size_t size, unsigned class, uintptr_t pc)
 {
-	void *fresh = allocate_class(size, class, false, pc);
+	void *fresh = allocate_class(size, class, false, pc, 0);
 	if (!fresh)
 		return NULL;
 	struct slab *slab = range_holds(fresh) ? slab_of(fresh) : NULL;
@@ -347,10 +395,10 @@ static void *reallocate_fallback(void *block, size_t size)
 	return fresh;
 }
 
-static __attribute__((noinline)) void *reallocate_other(void *block, size_t size, uintptr_t pc)
+static __attribute__((noinline)) void *reallocate_other(void *block, size_t size, uintptr_t pc, uintptr_t frame)
 {
 	if (!block)
-		return allocate(size, pc);
+		return allocate_from(size, pc, frame);
 	if (process_is_inert() && !early_holds(block))
 		return inert_realloc(block, size);
 	if (size == 0) {
@@ -360,7 +408,7 @@ static __attribute__((noinline)) void *reallocate_other(void *block, size_t size
 	if (size > PTRDIFF_MAX)
 		return refuse();
 	if (early_holds(block)) {
-		void *fresh = allocate(size, pc);
+		void *fresh = allocate_from(size, pc, frame);
 		size_t usable = early_usable(block);
 		return fresh ? memcpy(fresh, block, size < usable ? size : usable) : NULL;
 	}
@@ -374,7 +422,7 @@ static __attribute__((noinline)) void *reallocate_small(struct thread *thread, u
 	uintptr_t pc = key_pc(thread->heap.caches[tag].key);
 	unsigned class = class_to_grow(size, usable);
 	void *fresh = thread_take(thread, pc, class, size);
-	if (!fresh && !(fresh = allocate_missed(size, class, false, pc)))
+	if (!fresh && !(fresh = allocate_missed(size, class, false, pc, 0)))
 		return NULL;
 	memcpy(fresh, block, size < usable ? size : usable);
 	route_count_move(route_at(thread, tag), class_table[class].size, size);
@@ -385,11 +433,11 @@ static __attribute__((noinline)) void *reallocate_small(struct thread *thread, u
 }
 
 /* In place of the thread's own, which most are, without a call. */
-void *reallocate(void *block, size_t size, uintptr_t pc)
+void *reallocate_from(void *block, size_t size, uintptr_t pc, uintptr_t frame)
 {
 	uintptr_t offset = (uintptr_t)block - (uintptr_t)range.base;
 	if (offset >= range.bytes)
-		return reallocate_other(block, size, pc);
+		return reallocate_other(block, size, pc, frame);
 	struct thread *thread = thread_self;
 	const struct slab *slab = &range.slabs[offset >> GRANULE_SHIFT];
 	if (slab_owner(slab) != (uintptr_t)&thread->heap) /* or behind its slab's first granule */

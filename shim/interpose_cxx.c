@@ -38,10 +38,10 @@ static __attribute__((noinline)) void throw_bad_alloc(void)
 	process_die("operator new: no memory, and no C++ runtime to throw std::bad_alloc", 0);
 }
 
-static __attribute__((noinline)) void *new_again(size_t size, size_t align, uintptr_t pc, bool throws)
+static __attribute__((noinline)) void *new_again(size_t size, size_t align, uintptr_t pc, uintptr_t frame, bool throws)
 {
 	while (new_handler_ran()) {
-		void *block = allocate_aligned(size, align, pc);
+		void *block = allocate_aligned_from(size, align, pc, frame);
 		if (block)
 			return block;
 	}
@@ -50,16 +50,16 @@ static __attribute__((noinline)) void *new_again(size_t size, size_t align, uint
 	return NULL;
 }
 
-static inline void *new_plain(size_t size, uintptr_t pc, bool throws)
+static inline void *new_plain(size_t size, uintptr_t pc, uintptr_t frame, bool throws)
 {
-	void *block = allocate(size, pc);
-	return __builtin_expect(block != NULL, 1) ? block : new_again(size, 16, pc, throws);
+	void *block = allocate_from(size, pc, frame);
+	return __builtin_expect(block != NULL, 1) ? block : new_again(size, 16, pc, frame, throws);
 }
 
-static inline void *new_aligned(size_t size, size_t align, uintptr_t pc, bool throws)
+static inline void *new_aligned(size_t size, size_t align, uintptr_t pc, uintptr_t frame, bool throws)
 {
-	void *block = allocate_aligned(size, align, pc);
-	return __builtin_expect(block != NULL, 1) ? block : new_again(size, align, pc, throws);
+	void *block = allocate_aligned_from(size, align, pc, frame);
+	return __builtin_expect(block != NULL, 1) ? block : new_again(size, align, pc, frame, throws);
 }
 
 #define UNUSED __attribute__((unused))
@@ -70,7 +70,7 @@ static inline void *new_aligned(size_t size, size_t align, uintptr_t pc, bool th
 
 SLUICE_API void *_Znwm(size_t size)
 {
-	return new_plain(size, SLUICE_CALLER(), true);
+	return new_plain(size, SLUICE_CALLER(), SLUICE_FRAME(), true);
 }
 
 SLUICE_API void _ZdlPv(void *block)
@@ -80,7 +80,7 @@ SLUICE_API void _ZdlPv(void *block)
 
 SLUICE_API void *_ZnwmSt11align_val_t(size_t size, size_t align)
 {
-	return new_aligned(size, align, SLUICE_CALLER(), true);
+	return new_aligned(size, align, SLUICE_CALLER(), SLUICE_FRAME(), true);
 }
 
 SLUICE_API void _ZdlPvSt11align_val_t(void *block, size_t align UNUSED)
@@ -95,7 +95,7 @@ OWN(_ZdlPvSt11align_val_t);
 
 SLUICE_API void *_Znam(size_t size)
 {
-	return IS_OURS(new_, _Znwm) ? new_plain(size, SLUICE_CALLER(), true) : cxx_bound.new_(size);
+	return IS_OURS(new_, _Znwm) ? new_plain(size, SLUICE_CALLER(), SLUICE_FRAME(), true) : cxx_bound.new_(size);
 }
 
 SLUICE_API void _ZdaPv(void *block)
@@ -105,7 +105,7 @@ SLUICE_API void _ZdaPv(void *block)
 
 SLUICE_API void *_ZnamSt11align_val_t(size_t size, size_t align)
 {
-	return IS_OURS(new_aligned, _ZnwmSt11align_val_t) ? new_aligned(size, align, SLUICE_CALLER(), true)
+	return IS_OURS(new_aligned, _ZnwmSt11align_val_t) ? new_aligned(size, align, SLUICE_CALLER(), SLUICE_FRAME(), true)
 	                                                  : cxx_bound.new_aligned(size, align);
 }
 
@@ -124,7 +124,7 @@ OWN(_ZdaPvSt11align_val_t);
 	SLUICE_API void *name(size_t size, const struct nothrow *tag)                                                      \
 	{                                                                                                                  \
 		if (IS_OURS(below, plain_name))                                                                                \
-			return new_plain(size, SLUICE_CALLER(), false);                                                            \
+			return new_plain(size, SLUICE_CALLER(), SLUICE_FRAME(), false);                                            \
 		void *(*next)(size_t, const struct nothrow *);                                                                 \
 		*(void **)&next = dlsym(RTLD_NEXT, #name);                                                                     \
 		return next ? next(size, tag) : cxx_bound.below(size);                                                         \
@@ -133,7 +133,7 @@ OWN(_ZdaPvSt11align_val_t);
 	SLUICE_API void *name(size_t size, size_t align, const struct nothrow *tag)                                        \
 	{                                                                                                                  \
 		if (IS_OURS(below, plain_name))                                                                                \
-			return new_aligned(size, align, SLUICE_CALLER(), false);                                                   \
+			return new_aligned(size, align, SLUICE_CALLER(), SLUICE_FRAME(), false);                                   \
 		void *(*next)(size_t, size_t, const struct nothrow *);                                                         \
 		*(void **)&next = dlsym(RTLD_NEXT, #name);                                                                     \
 		return next ? next(size, align, tag) : cxx_bound.below(size, align);                                           \

@@ -25,8 +25,8 @@ SLUICE_API void *mallocx(size_t size, int flags);
 SLUICE_API void *mallocx(size_t size, int flags)
 {
 	if (flags & FLAG_ZERO && align_of(flags) == 16)
-		return allocate_zeroed(size, SLUICE_CALLER());
-	void *block = allocate_aligned(size, align_of(flags), SLUICE_CALLER());
+		return allocate_zeroed_from(size, SLUICE_CALLER(), SLUICE_FRAME());
+	void *block = allocate_aligned_from(size, align_of(flags), SLUICE_CALLER(), SLUICE_FRAME());
 	return block && flags & FLAG_ZERO ? memset(block, 0, size) : block;
 }
 
@@ -36,9 +36,9 @@ SLUICE_API void *rallocx(void *block, size_t size, int flags)
 	size_t before = usable_size(block), align = align_of(flags);
 	void *fresh;
 	if (align == 16) {
-		fresh = reallocate(block, size, SLUICE_CALLER());
+		fresh = reallocate_from(block, size, SLUICE_CALLER(), SLUICE_FRAME());
 	} else {
-		fresh = allocate_aligned(size, align, SLUICE_CALLER());
+		fresh = allocate_aligned_from(size, align, SLUICE_CALLER(), SLUICE_FRAME());
 		if (!fresh)
 			return NULL;
 		memcpy(fresh, block, size < before ? size : before);

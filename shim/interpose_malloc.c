@@ -20,7 +20,7 @@ static bool power_of_two(size_t n)
 
 SLUICE_API void *malloc(size_t size)
 {
-	return allocate(size, SLUICE_CALLER());
+	return allocate_from(size, SLUICE_CALLER(), SLUICE_FRAME());
 }
 
 SLUICE_API void free(void *block)
@@ -35,12 +35,12 @@ SLUICE_API void *calloc(size_t count, size_t size)
 		errno = ENOMEM;
 		return NULL;
 	}
-	return allocate_zeroed(bytes, SLUICE_CALLER());
+	return allocate_zeroed_from(bytes, SLUICE_CALLER(), SLUICE_FRAME());
 }
 
 SLUICE_API void *realloc(void *block, size_t size)
 {
-	return reallocate(block, size, SLUICE_CALLER());
+	return reallocate_from(block, size, SLUICE_CALLER(), SLUICE_FRAME());
 }
 
 SLUICE_API void *reallocarray(void *block, size_t count, size_t size)
@@ -50,7 +50,7 @@ SLUICE_API void *reallocarray(void *block, size_t count, size_t size)
 		errno = ENOMEM;
 		return NULL;
 	}
-	return reallocate(block, bytes, SLUICE_CALLER());
+	return reallocate_from(block, bytes, SLUICE_CALLER(), SLUICE_FRAME());
 }
 
 /* glibc 2.26 dropped it from its headers and kept it for old programs. */
@@ -86,7 +86,7 @@ SLUICE_API void *memalign(size_t align, size_t size)
 	size_t rounded = 16;
 	while (rounded < align)
 		rounded *= 2;
-	return allocate_aligned(size, rounded, SLUICE_CALLER());
+	return allocate_aligned_from(size, rounded, SLUICE_CALLER(), SLUICE_FRAME());
 }
 
 SLUICE_API void *aligned_alloc(size_t align, size_t size)
@@ -95,7 +95,7 @@ SLUICE_API void *aligned_alloc(size_t align, size_t size)
 		errno = EINVAL;
 		return NULL;
 	}
-	return allocate_aligned(size, align, SLUICE_CALLER());
+	return allocate_aligned_from(size, align, SLUICE_CALLER(), SLUICE_FRAME());
 }
 
 SLUICE_API int posix_memalign(void **out, size_t align, size_t size)
@@ -103,7 +103,7 @@ SLUICE_API int posix_memalign(void **out, size_t align, size_t size)
 	if (!power_of_two(align) || align % sizeof(void *))
 		return EINVAL;
 	int saved = errno;
-	void *block = allocate_aligned(size, align, SLUICE_CALLER());
+	void *block = allocate_aligned_from(size, align, SLUICE_CALLER(), SLUICE_FRAME());
 	errno = saved;
 	if (!block)
 		return ENOMEM;
@@ -118,7 +118,7 @@ static size_t page_bytes(void)
 
 SLUICE_API void *valloc(size_t size)
 {
-	return allocate_aligned(size, page_bytes(), SLUICE_CALLER());
+	return allocate_aligned_from(size, page_bytes(), SLUICE_CALLER(), SLUICE_FRAME());
 }
 
 SLUICE_API void *pvalloc(size_t size)
@@ -128,7 +128,7 @@ SLUICE_API void *pvalloc(size_t size)
 		errno = ENOMEM;
 		return NULL;
 	}
-	return allocate_aligned(rounded ? rounded : page, page, SLUICE_CALLER());
+	return allocate_aligned_from(rounded ? rounded : page, page, SLUICE_CALLER(), SLUICE_FRAME());
 }
 
 SLUICE_API size_t malloc_usable_size(void *block)

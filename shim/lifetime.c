@@ -284,7 +284,7 @@ static void look(struct thread *thread)
 
 void lifetime_look(struct thread *thread)
 {
-	if (SITELESS || !lifetime_on || route_limits.site_max) /* a twin's blocks would have to count against the cap */
+	if (SITELESS)
 		return;
 	if (thread->look_at == 0)
 		thread->look_at = LOOK_REFILLS;
@@ -338,6 +338,10 @@ void *lifetime_watch(struct thread *thread, uint16_t tag, size_t size)
 	struct route *route = route_at(thread, tag);
 	uint64_t armed = thread->heap.caches[tag].key, key = route_key(key_pc(armed), route->class);
 	__atomic_compare_exchange_n(&thread->heap.caches[tag].key, &armed, key, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+	if (!lifetime_on || route_limits.site_max) { /* a twin's blocks would have to count against the cap */
+		route->sampled_at = thread->heap.caches[tag].allocs;
+		return NULL;
+	}
 	uint16_t twin = route_twin(thread, tag);
 	void *block = twin ? take_one(thread, twin, route->class) : NULL;
 	if (!block)

@@ -46,6 +46,8 @@ enum option_type { OPT_BOOL, OPT_BYTES, OPT_COUNT, OPT_MS, OPT_PATH };
 	X(lifetimes, "lifetimes", OPT_BOOL, 1, 0, 1, "", "watch some blocks of each site from birth to death")             \
 	X(sites_max, "sites_max", OPT_COUNT, 65535, 16, 65535, "sites",                                                    \
 	  "sites told apart; further ones are counted as one, named other")                                                \
+	X(callers, "callers", OPT_BOOL, 1, 0, 1, "",                                                                       \
+	  "tell sites apart by their callers where a function allocates for many, and keep every site's stack")            \
 	X(verbose, "verbose", OPT_BOOL, 0, 0, 1, "", "say on standard error what was decided at start and at exit")
 
 #endif

@@ -11,6 +11,7 @@
 #include "budget.h"
 #include "conf.h"
 #include "confined.h"
+#include "context.h"
 #include "fallback.h"
 #include "fallback_start.h"
 #include "inert.h"
@@ -65,6 +66,7 @@ static void configure(void)
 {
 	conf_parse(secure_getenv(SLUICE_CONF_ENV), complain);
 	sites_limit((uint32_t)conf.sites_max);
+	contexts_enable(conf.callers);
 	budget_init((uint64_t)conf.budget);
 	route_limits = (struct route_limits){.own = conf.own,
 	                                     .owned_max = (uint32_t)conf.owned_max,

@@ -7,6 +7,7 @@
 
 #include "conf.h"
 #include "confined.h"
+#include "context.h"
 #include "facts.h"
 #include "fallback.h"
 #include "module.h"
@@ -273,6 +274,10 @@ static void fill(struct ledger_header *l, enum ledger_end end)
 	l->quality.dropped_sites = ledger_sites(l)[SITE_OTHER].tally.alloc_objects;
 	l->quality.dropped_mappings = mappings_dropped();
 	l->quality.untracked_frees = fallback_untracked();
+	struct context_counts contexts = context_counts();
+	l->quality.wrappers = contexts.wrappers;
+	l->quality.unwound = contexts.unwound;
+	l->quality.wrong_callers = contexts.wrong;
 	l->run.end = end;
 	l->run.duration_ns = now_ns(CLOCK_MONOTONIC) - started_ns;
 	if (end != END_LIVE)

@@ -11,6 +11,7 @@
 #include "conf.h"
 #include "confined.h"
 #include "facts.h"
+#include "identity.h"
 #include "pools/apart.h"
 #include "pools/lock.h"
 #include "process.h"
@@ -297,6 +298,7 @@ void report_write(enum ledger_end end)
 	}
 	atomic_store(&writer, me);
 	lock_take(&writing);
+	identity_write();
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelled_before); /* open and write are cancellation points */
 	const struct ledger_header *l = publish(end);
 	if (l && wanted(l)) {

@@ -7,6 +7,7 @@
 #include "route.h"
 
 #include "budget.h"
+#include "context.h"
 #include "lifetime.h"
 #include "pools/meta.h"
 #include "pools/pool.h"
@@ -142,8 +143,16 @@ static uint16_t find_or_add(struct thread *thread, uintptr_t pc, unsigned class)
 	if (is_full(thread) && pc != PC_OTHER)
 		return find_or_add(thread, PC_OTHER, class);
 	uint16_t site = pc == PC_OTHER ? SITE_OTHER : site_of(pc);
+	if (context_wrapper(pc)) /* since a moment ago */
+		return find_or_add(thread, SITE_RETIRED | site, class);
 	tag = *probe(thread, key); /* a library that came back has brought its routes */
-	return tag ? tag : add(thread, site, class, key);
+	if (tag || !(tag = add(thread, site, class, key)))
+		return tag;
+	/* Who makes it a wrapper now tells first and looks for routes then; we, the other way round. */
+	atomic_thread_fence(memory_order_seq_cst);
+	if (context_wrapper(pc))
+		cache_rename(&thread->heap, tag, route_key(SITE_RETIRED | site, class));
+	return tag;
 }
 
 struct cache *route_cache(struct thread *thread, uintptr_t pc, unsigned class)

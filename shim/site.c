@@ -7,17 +7,26 @@
 #define _GNU_SOURCE
 #include "site.h"
 
+#include "context.h"
+#include "frame.h"
 #include "pools/apart.h"
 #include "pools/lock.h"
 #include "pools/meta.h"
 #include "pools/os.h"
 #include "route.h"
+#include "unwind.h"
+#include "wrapper_names.h"
 
 #include <string.h>
 
-enum { PAGE_MAX = 64 << 10, INDEX_SLOTS = 1 << 17, SITES_STEP = 256, FALLBACK_CHUNK = 64 };
+enum { PAGE_MAX = 64 << 10, INDEX_FIRST = 1 << 11, INDEX_SLOTS = 1 << 17, SITES_STEP = 256, FALLBACK_CHUNK = 64 };
 
-static APART _Atomic uint16_t index_table[INDEX_SLOTS]; /* site number + 0: site 0 is never stored */
+/* Site numbers; 0 is never stored. As much of it is used as is needed, so that few pages are touched; who reads while it
+ * grows may miss, and looks again under the lock. */
+static APART _Atomic uint16_t index_table[INDEX_SLOTS];
+static _Atomic uint32_t index_mask = INDEX_FIRST - 1;
+static APART uint32_t site_slots[LEDGER_SITES_MAX + 1]; /* where in it a site is found; other entries of it are stale */
+static uint32_t index_used;
 static struct ledger_header *region;
 static uint32_t sites_max = LEDGER_SITES_MAX, sites_committed;
 static _Atomic bool full; /* as add_locked found it: nobody need take the lock to hear it again */
@@ -30,7 +39,7 @@ static APART struct site_fallback *_Atomic fallback_chunks[LEDGER_SITES_MAX / FA
 
 static uint32_t hash(uintptr_t pc)
 {
-	return (uint32_t)((pc >> 2) ^ (pc >> 21)) & (INDEX_SLOTS - 1);
+	return (uint32_t)((pc >> 2) ^ (pc >> 21));
 }
 
 /* To the largest page any kernel has. */
@@ -53,7 +62,10 @@ bool sites_init(void)
 	lay.mappings_at = lay.classes_at + LEDGER_CLASSES_MAX * sizeof(struct ledger_class);
 	lay.threads_at = lay.mappings_at + LEDGER_MAPPINGS_MAX * sizeof(struct ledger_mapping);
 	lay.sites_at = round_page(lay.threads_at + LEDGER_THREADS_MAX * sizeof(struct ledger_thread));
-	lay.total_bytes = sites_end(&lay, LEDGER_SITES_MAX + 1);
+	lay.frames_at = sites_end(&lay, LEDGER_SITES_MAX + 1);
+	lay.stacks_at = lay.frames_at + round_page(LEDGER_FRAMES_MAX * sizeof(struct ledger_frame));
+	lay.stack_ids_at = lay.stacks_at + round_page(LEDGER_STACKS_MAX * sizeof(struct ledger_stack));
+	lay.total_bytes = lay.stack_ids_at + round_page(LEDGER_STACK_IDS_MAX * sizeof(uint32_t));
 	lay.strings_used = 1;
 	lay.sites_count = 1; /* "other" */
 	struct ledger_header *fresh = os_reserve(lay.total_bytes, OS_PAGE);
@@ -63,6 +75,7 @@ bool sites_init(void)
 	*fresh = lay;
 	memcpy(fresh->magic, LEDGER_MAGIC, sizeof(fresh->magic));
 	ledger_sites(fresh)[SITE_OTHER].mapping = LEDGER_NONE;
+	ledger_sites(fresh)[SITE_OTHER].stack = LEDGER_NONE;
 	region = fresh;
 	return true;
 }
@@ -95,42 +108,133 @@ struct ledger_string ledger_string(const char *text, size_t bytes)
 	return at;
 }
 
-static uint16_t find(uintptr_t pc, uint32_t *slot)
+static uint16_t find(uintptr_t pc)
 {
-	for (*slot = hash(pc);; *slot = (*slot + 1) & (INDEX_SLOTS - 1)) {
-		uint16_t site = atomic_load_explicit(&index_table[*slot], memory_order_acquire);
+	uint32_t mask = atomic_load_explicit(&index_mask, memory_order_acquire);
+	for (uint32_t slot = hash(pc) & mask;; slot = (slot + 1) & mask) {
+		uint16_t site = atomic_load_explicit(&index_table[slot], memory_order_acquire);
 		if (site == 0 || ledger_sites(region)[site].pc == pc)
 			return site;
 	}
 }
 
+/* false: no room. Entries whose site is found elsewhere by now give their place. */
+static bool index_put_locked(uint16_t number, uintptr_t context)
+{
+	uint32_t mask = index_mask;
+	for (uint32_t slot = hash(context) & mask;; slot = (slot + 1) & mask) {
+		uint16_t is = atomic_load_explicit(&index_table[slot], memory_order_relaxed);
+		if (is == 0 && index_used >= mask / 8 * 7)
+			return false;
+		if (is != 0 && is != number && site_slots[is] == slot)
+			continue;
+		index_used += is == 0;
+		site_slots[number] = slot;
+		atomic_store_explicit(&index_table[slot], number, memory_order_release);
+		return true;
+	}
+}
+
+/* Twice the part in use, and nothing stale in it. */
+static void index_grow_locked(void)
+{
+	uint32_t slots = index_mask + 1;
+	for (uint32_t i = 0; i < slots; i++)
+		atomic_store_explicit(&index_table[i], 0, memory_order_relaxed);
+	index_used = 0;
+	atomic_store_explicit(&index_mask, 2 * slots - 1, memory_order_release);
+	for (uint32_t i = 1; i < region->sites_count; i++)
+		index_put_locked((uint16_t)i, ledger_sites(region)[i].pc);
+}
+
+static bool index_locked(uint16_t number, uintptr_t context)
+{
+	if (2 * index_used > index_mask && index_mask + 1 < INDEX_SLOTS)
+		index_grow_locked();
+	return index_put_locked(number, context);
+}
+
+/* Of the same file? Where it has no build-id, only a file at the same place is. */
 static bool is_same(uint32_t mapping, const struct module *module)
 {
 	const struct ledger_mapping *map = &ledger_mappings(region)[mapping];
 	const struct module_places *was = &places[mapping], *is = &module->places;
-	return map->start == module->start && map->limit == module->limit &&
-	       map->build_id_bytes == module->build_id_bytes &&
+	bool in_place = map->start == module->start && map->limit == module->limit;
+	bool moved =
+		mapping_retired[mapping] && map->build_id_bytes && map->limit - map->start == module->limit - module->start;
+	return (in_place || moved) && map->build_id_bytes == module->build_id_bytes &&
 	       memcmp(map->build_id, module->build_id, module->build_id_bytes) == 0 && was->mark_bytes == is->mark_bytes &&
 	       memcmp(was->mark, is->mark, is->mark_bytes) == 0;
 }
 
-/* The site's address changes its meaning: from now on it is found by `pc`, on every thread. A thread that is in the old
- * code's allocation at this moment may count it once more on the old one; there is none when the code is unloaded. */
-static void rename_site_locked(uint16_t number, uint64_t pc)
+void site_rename_locked(uint16_t number, uintptr_t context)
 {
-	ledger_sites(region)[number].pc = pc;
-	routes_rename(number, pc);
+	/* A thread that is in the old code's allocation at this moment may count it once more on the old one; there is none
+	 * when the code is unloaded. */
+	ledger_sites(region)[number].pc = context;
+	routes_rename(number, context);
+}
+
+/* Where the `i`th return address of the site's key is; false: not in a file, so for ever. */
+static bool key_frame(const struct ledger_site *site, uint32_t i, struct ledger_frame *frame)
+{
+	uint32_t count;
+	if (site->stack == LEDGER_NONE)
+		*frame = (struct ledger_frame){.offset = site->offset, .mapping = site->mapping};
+	else
+		*frame = ledger_frames(region)[stack_frames(site->stack, &count)[i]];
+	return frame->mapping != LEDGER_NONE;
+}
+
+static uint32_t key_frames(const struct ledger_site *site)
+{
+	return site->stack == LEDGER_NONE ? 1 : site->key_frames;
+}
+
+static bool key_is_in(const struct ledger_site *site, uint32_t mapping)
+{
+	struct ledger_frame frame;
+	for (uint32_t i = 0; i < key_frames(site); i++)
+		if (key_frame(site, i, &frame) && frame.mapping == mapping)
+			return true;
+	return false;
+}
+
+/* As its key's return addresses are now; 0: one is nowhere. */
+static uintptr_t context_now(const struct ledger_site *site)
+{
+	uintptr_t context = 0;
+	for (uint32_t i = 0; i < key_frames(site); i++) {
+		struct ledger_frame frame;
+		bool in_file = key_frame(site, i, &frame);
+		if (in_file && mapping_retired[frame.mapping])
+			return 0;
+		uintptr_t pc = frame.offset + (in_file ? ledger_mappings(region)[frame.mapping].bias : 0);
+		context = i ? context_extend(context, pc) : pc;
+	}
+	return context;
+}
+
+/* A wrapper's routes are never asked for by its context, whether it is there or not. */
+static void move_site_locked(uint16_t number)
+{
+	const struct ledger_site *site = &ledger_sites(region)[number];
+	uintptr_t context = context_now(site);
+	bool is_wrapper = context_moved_locked(number, context);
+	if (is_wrapper || site->pc == context)
+		return;
+	if (!context || !index_locked(number, context))
+		context = SITE_RETIRED | number;
+	site_rename_locked(number, context);
 }
 
 static void retire_locked(uint32_t mapping, bool retired)
 {
 	mapping_retired[mapping] = retired;
-	for (uint32_t i = 1; i < region->sites_count; i++) {
-		const struct ledger_site *site = &ledger_sites(region)[i];
-		if (site->mapping == mapping)
-			rename_site_locked((uint16_t)i,
-			                   retired ? SITE_RETIRED | i : site->offset + ledger_mappings(region)[mapping].bias);
-	}
+	unwind_forget();
+	for (uint32_t i = 1; i < region->sites_count; i++)
+		if (key_is_in(&ledger_sites(region)[i], mapping))
+			move_site_locked((uint16_t)i);
 }
 
 /* A mapping that comes back while we look is retired wrongly, and revived by its next new allocation (is_same). */
@@ -151,6 +255,21 @@ void sites_retire_unloaded(void)
 	}
 }
 
+static void place_locked(uint32_t mapping, const struct module *module)
+{
+	struct ledger_mapping *map = &ledger_mappings(region)[mapping];
+	map->start = module->start;
+	map->limit = module->limit;
+	map->bias = module->bias;
+	places[mapping] = module->places;
+}
+
+static void revive_locked(uint32_t mapping, const struct module *module)
+{
+	place_locked(mapping, module);
+	retire_locked(mapping, false);
+}
+
 /* A module's mapping, added when it is new. The module was found by the caller, outside the lock. */
 static uint32_t mapping_of_locked(const struct module *module)
 {
@@ -158,7 +277,7 @@ static uint32_t mapping_of_locked(const struct module *module)
 	for (uint32_t i = region->mappings_count; i-- > 0;)
 		if (is_same(i, module)) {
 			if (mapping_retired[i])
-				retire_locked(i, false);
+				revive_locked(i, module);
 			return i;
 		}
 	if (region->mappings_count == LEDGER_MAPPINGS_MAX) {
@@ -166,21 +285,54 @@ static uint32_t mapping_of_locked(const struct module *module)
 		return LEDGER_NONE;
 	}
 	struct ledger_mapping *map = &maps[region->mappings_count];
-	map->start = module->start;
-	map->limit = module->limit;
-	map->bias = module->bias;
+	place_locked(region->mappings_count, module);
 	map->path = ledger_string(module->path, strlen(module->path));
 	map->build_id_bytes = module->build_id_bytes;
 	memcpy(map->build_id, module->build_id, sizeof(map->build_id));
-	places[region->mappings_count] = module->places;
+	wrapper_names_read(region->mappings_count, module);
 	return region->mappings_count++;
 }
 
-static uint16_t add_locked(uintptr_t pc, const struct module *module)
+/* Sites ask module_find each time they are new, since their module may have been replaced; frames of others believe the
+ * table, which dlclose keeps true. */
+uint32_t mapping_of(uintptr_t pc)
 {
-	uint32_t number = region->sites_count, slot;
-	uint32_t mapping = module ? mapping_of_locked(module) : LEDGER_NONE;
-	uint16_t revived = find(pc, &slot); /* the module came back */
+	static _Atomic uint32_t last;
+	uint32_t count = region->mappings_count, i = atomic_load_explicit(&last, memory_order_relaxed);
+	const struct ledger_mapping *maps = ledger_mappings(region);
+	struct module module;
+	for (uint32_t n = 0; n < count; n++, i = i + 1 < count ? i + 1 : 0)
+		if (pc - maps[i].start < maps[i].limit - maps[i].start && !mapping_retired[i]) {
+			atomic_store_explicit(&last, i, memory_order_relaxed);
+			return i;
+		}
+	if (!module_find(pc, &module))
+		return LEDGER_NONE;
+	sites_lock();
+	uint32_t mapping = mapping_of_locked(&module);
+	sites_unlock();
+	return mapping;
+}
+
+bool mapping_is_retired(uint32_t mapping)
+{
+	return mapping_retired[mapping];
+}
+
+/* What a new site is made of. */
+struct birth {
+	uintptr_t context, pc; /* the last return address of its key */
+	const struct module *module;
+	const uint32_t *frames; /* its stack, if it is known */
+	uint32_t frames_count, key_frames;
+	bool truncated;
+};
+
+static uint16_t add_locked(const struct birth *b)
+{
+	uint32_t number = region->sites_count;
+	uint32_t mapping = b->module ? mapping_of_locked(b->module) : LEDGER_NONE;
+	uint16_t revived = find(b->context); /* the module came back */
 	if (revived)
 		return revived;
 	if (number >= sites_max) {
@@ -193,37 +345,101 @@ static uint16_t add_locked(uintptr_t pc, const struct module *module)
 			return SITE_OTHER;
 		sites_committed += SITES_STEP;
 	}
+	uint32_t stack = b->frames_count ? stack_add_locked(b->frames, b->frames_count, b->truncated) : LEDGER_NONE;
+	if (stack == LEDGER_NONE && b->key_frames > 1)
+		return SITE_OTHER;
 	struct ledger_site *site = &ledger_sites(region)[number];
-	site->pc = pc;
+	site->pc = b->context;
 	site->mapping = mapping;
-	site->offset = module ? pc - module->bias : pc;
+	site->offset = b->module ? b->pc - b->module->bias : b->pc;
+	site->stack = stack;
+	site->key_frames = b->key_frames;
+	if (!index_locked((uint16_t)number, b->context))
+		return SITE_OTHER;
 	region->sites_count = number + 1;
-	atomic_store_explicit(&index_table[slot], (uint16_t)number, memory_order_release);
 	return (uint16_t)number;
 }
 
-static uint16_t intern(uintptr_t pc)
+static uint16_t intern(struct birth *b)
 {
 	struct module module;
-	bool known = module_find(pc, &module);
-	lock_take(&lock);
-	uint32_t slot;
-	uint16_t site = find(pc, &slot);
+	b->module = module_find(b->pc, &module) ? &module : NULL;
+	sites_lock();
+	uint16_t site = find(b->context);
 	if (site == 0)
-		site = add_locked(pc, known ? &module : NULL);
-	lock_drop(&lock);
+		site = add_locked(b);
+	sites_unlock();
 	return site;
 }
 
-uint16_t site_of(uintptr_t pc)
+static bool is_full(void)
 {
-	uint32_t slot;
-	if (pc & SITE_RETIRED)
-		return (uint16_t)pc;
-	if (!region || pc <= 1) /* 1 stands for "other" where a return address is asked for */
+	return atomic_load_explicit(&full, memory_order_relaxed);
+}
+
+uint16_t site_find(uintptr_t context)
+{
+	return region && context > 1 ? find(context) : SITE_OTHER;
+}
+
+uint16_t site_of(uintptr_t context)
+{
+	if (context & SITE_RETIRED)
+		return (uint16_t)context;
+	if (!region || context <= 1) /* 1 stands for "other" where a return address is asked for */
 		return SITE_OTHER;
-	uint16_t site = find(pc, &slot);
-	return site ? site : atomic_load_explicit(&full, memory_order_relaxed) ? SITE_OTHER : intern(pc);
+	uint16_t site = site_find(context);
+	const struct wrapper *wrapper = site ? NULL : context_wrapper(context);
+	if (wrapper) /* learned by another thread a moment ago */
+		return (uint16_t)atomic_load_explicit(&wrapper->how, memory_order_relaxed);
+	if (site || is_full() || context & CONTEXT_EXTENDED)
+		return site;
+	uint32_t frame = frame_of(context);
+	return intern(&(struct birth){.context = context,
+	                              .pc = context,
+	                              .frames = &frame,
+	                              .frames_count = frame != LEDGER_NONE,
+	                              .key_frames = 1,
+	                              .truncated = true});
+}
+
+uint16_t site_born(uintptr_t context, const struct unwound *seen, uint32_t key_frames_count)
+{
+	uint32_t frames[UNWIND_FRAMES_MAX], count = 0;
+	if (!region || is_full())
+		return SITE_OTHER;
+	while (count < seen->count && (frames[count] = frame_of(seen->pcs[count])) != LEDGER_NONE)
+		count++;
+	if (count < key_frames_count && key_frames_count > 1)
+		return SITE_OTHER;
+	return intern(&(struct birth){.context = context,
+	                              .pc = seen->pcs[key_frames_count - 1],
+	                              .frames = frames,
+	                              .frames_count = count,
+	                              .key_frames = key_frames_count,
+	                              .truncated = !seen->whole || count < seen->count});
+}
+
+bool site_is_listed(uint16_t site)
+{
+	const struct ledger_site *is = &ledger_sites(region)[site];
+	return is->mapping != LEDGER_NONE && wrapper_names_hold(is->mapping, is->offset);
+}
+
+bool site_pc_is_listed(uintptr_t pc)
+{
+	uint32_t mapping = mapping_of(pc);
+	return mapping != LEDGER_NONE && wrapper_names_hold(mapping, pc - ledger_mappings(region)[mapping].bias);
+}
+
+void sites_lock(void)
+{
+	lock_take(&lock);
+}
+
+void sites_unlock(void)
+{
+	lock_drop(&lock);
 }
 
 uintptr_t site_pc(uint16_t site)

@@ -1,6 +1,6 @@
 /* site.h: places that allocate, interned to a number.
  *
- * A site is the return address of the interposed call. Site 0 is "other": it takes what the table has no room for. A
+ * A site is the context of the interposed call (context.h): its return address, or a number for several. Site 0 is "other": it takes what the table has no room for. A
  * site is never forgotten, so a number is good for the life of the process; but it is retired when its module is
  * unloaded, and then another site may have its address. Its module is looked up once, when the site
  * is first seen, without a lock (glibc's _dl_find_object), because it may be unloaded later.
@@ -10,6 +10,7 @@
 
 #include "analytics/ledger.h"
 #include "module.h"
+#include "unwind.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -32,8 +33,27 @@ bool sites_init(void);
 /* Cap on the number of sites, "other" included. */
 void sites_limit(uint32_t max);
 
-/* The site of a return address, new if need be. */
-uint16_t site_of(uintptr_t pc);
+/* The site of a context, new if need be; one of several return addresses is never new here (site_born). */
+uint16_t site_of(uintptr_t context);
+
+/* The same, but SITE_OTHER when it is not known. No lock. */
+uint16_t site_find(uintptr_t context);
+
+/* The site of a context, new if need be, with the stack `seen` that it comes from, of which the first `key_frames` make it. */
+uint16_t site_born(uintptr_t context, const struct unwound *seen, uint32_t key_frames);
+
+/* Is the function that the site's key ends in known to allocate for its callers? */
+bool site_is_listed(uint16_t site);
+
+/* Is the return address in such a function? */
+bool site_pc_is_listed(uintptr_t pc);
+
+/* The site is asked for by another context from now on, on every thread. */
+void site_rename_locked(uint16_t site, uintptr_t context);
+
+/* The lock of sites, mappings, frames and what is learned of contexts. */
+void sites_lock(void);
+void sites_unlock(void);
 
 /* After a dlclose: the sites of modules that are gone keep their counts, but their addresses may come back as other
  * code, so they are known by SITE_RETIRED | number from now on. A module that comes back where it was is the same. */
@@ -41,7 +61,7 @@ void sites_retire_unloaded(void);
 
 #define SITE_RETIRED (UINT64_C(1) << 55) /* no code is there, and a key has room for it (route_key) */
 
-/* A return address of the site, SITE_RETIRED | number for a retired one; 0 for SITE_OTHER. */
+/* The site's context, SITE_RETIRED | number for a retired one and for a wrapper; 0 for SITE_OTHER. */
 uintptr_t site_pc(uint16_t site);
 
 /* Its fallback counters (never NULL: those without memory share site 0's). */
@@ -55,6 +75,12 @@ struct ledger_header *ledger(void);
 struct ledger_string ledger_string(const char *text, size_t bytes);
 
 uint64_t mappings_dropped(void);
+
+/* The mapping an address in some caller's code belongs to, new if need be; LEDGER_NONE: no file. Takes the lock for a new one. */
+uint32_t mapping_of(uintptr_t pc);
+
+/* Is it unloaded? */
+bool mapping_is_retired(uint32_t mapping);
 
 /* Where to read a mapping's module, for as long as it is there. */
 const struct module_places *mapping_places(uint32_t mapping);

@@ -1,0 +1,27 @@
+/* frame.h: places in files that calls return to, and stacks of them, interned in the ledger.
+ *
+ * A frame is a file and an address in it, so it is the same wherever the file is mapped; code that no file holds is known
+ * by its address. Every site has one stack, from the day it was new. Both tables are capped: further frames are LEDGER_NONE,
+ * further stacks too, and both are counted.
+ */
+#ifndef SLUICE_FRAME_H
+#define SLUICE_FRAME_H
+
+#include "unwind.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* The frame a return address is, new if need be. Takes the sites' lock. */
+uint32_t frame_of(uintptr_t pc);
+
+/* Where that code is now; 0: nowhere. */
+uintptr_t frame_pc(uint32_t frame);
+
+/* The stack of these frames; LEDGER_NONE: no room. Under the sites' lock. */
+uint32_t stack_add_locked(const uint32_t *frames, uint32_t count, bool truncated);
+
+/* Its frames from the leaf on. */
+const uint32_t *stack_frames(uint32_t stack, uint32_t *count);
+
+#endif

@@ -1,0 +1,250 @@
+/* Allocates through xmalloc, which everybody knows to be a wrapper, from three callers, in a place where it is not easy to see who
+ * called. Prints "CALLER allocations" for each. The argument says where:
+ *   plain, thread, small (a 16 KiB stack), fiber (its stack ends where nobody may read), handler (on an alternate stack), storm
+ *   (signals that allocate, in allocations), jump (frames that never return), stretched (a caller with alloca), deep
+ *   (recursion), exits (threads that end), reload (a library that is unloaded, and comes back elsewhere).
+ */
+#include "victim.h"
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <sys/mman.h>
+#include <sys/time.h>
+#include <ucontext.h>
+
+#ifdef __clang__
+#define APART __attribute__((noinline))
+#else
+#define APART __attribute__((noinline, noclone))
+#endif
+#define STAY() __asm__ volatile("" : : "i"(__COUNTER__) : "memory")
+
+enum { TIMES = 500, THREADS = 50, DEPTH = 10000, RELOADS = 40 };
+
+void *xmalloc(size_t size);
+APART void *xmalloc(size_t size)
+{
+	void *block = malloc(size);
+	STAY();
+	return block;
+}
+
+static atomic_long counts[3];
+static bool jumps;
+static __thread jmp_buf out;
+
+/* In a handler that interrupts free, free is nobody's to call; so storms keep what they take. */
+static bool keeps;
+
+APART static void done_with(void *block, int caller)
+{
+	CHECK(block, "no block");
+	atomic_fetch_add(&counts[caller], 1);
+	memset(block, 1, 8);
+	if (!keeps)
+		free(block);
+	if (jumps)
+		longjmp(out, 1);
+}
+
+void caller_one(size_t size);
+APART void caller_one(size_t size)
+{
+	done_with(xmalloc(size), 0);
+	STAY();
+}
+
+void caller_two(size_t size);
+APART void caller_two(size_t size)
+{
+	volatile char room[200] = {0};
+	done_with(xmalloc(size + (size_t)room[0]), 1);
+	STAY();
+}
+
+void caller_three(size_t size);
+APART void caller_three(size_t size)
+{
+	volatile char *room = __builtin_alloca(size * 3 + 1);
+	room[0] = 0;
+	done_with(xmalloc(size + (size_t)room[0]), 2);
+	STAY();
+}
+
+static void (*const callers[])(size_t) = {caller_one, caller_two, caller_three};
+
+static void call_all(void)
+{
+	for (volatile int i = 0; i < TIMES; i++)
+		for (volatile int c = 0; c < 3; c++)
+			if (!jumps || !setjmp(out))
+				callers[c](16 + (size_t)(i % 30) * 16);
+}
+
+static void *in_thread(void *unused)
+{
+	call_all();
+	return unused;
+}
+
+static void threads(size_t stack, int times)
+{
+	pthread_attr_t attr;
+	pthread_attr_init(&attr);
+	if (stack)
+		CHECK(pthread_attr_setstacksize(&attr, stack) == 0, "stack of %zu", stack);
+	for (int i = 0; i < times; i++) {
+		pthread_t some[2];
+		for (int t = 0; t < 2; t++)
+			CHECK(pthread_create(&some[t], &attr, in_thread, NULL) == 0, "thread");
+		for (int t = 0; t < 2; t++)
+			pthread_join(some[t], NULL);
+	}
+}
+
+static ucontext_t back, fiber;
+static void in_fiber(void)
+{
+	call_all();
+	swapcontext(&fiber, &back);
+}
+
+static void on_fiber(void)
+{
+	size_t bytes = 64 * KIB, page = (size_t)sysconf(_SC_PAGESIZE);
+	for (int i = 0; i < 10; i++) {
+		char *stack = mmap(NULL, bytes + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		CHECK(stack != MAP_FAILED && mprotect(stack + bytes, page, PROT_NONE) == 0, "stack");
+		getcontext(&fiber);
+		fiber.uc_stack.ss_sp = stack;
+		fiber.uc_stack.ss_size = bytes;
+		fiber.uc_link = NULL;
+		makecontext(&fiber, in_fiber, 0);
+		swapcontext(&back, &fiber);
+		munmap(stack, bytes + page);
+	}
+}
+
+static void handle(int signal)
+{
+	(void)signal;
+	call_all();
+}
+
+static void on_alternate_stack(void)
+{
+	stack_t stack = {.ss_sp = mmap(NULL, 64 * KIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+	                 .ss_size = 64 * KIB};
+	struct sigaction action = {.sa_handler = handle, .sa_flags = SA_ONSTACK};
+	CHECK(sigaltstack(&stack, NULL) == 0 && sigaction(SIGUSR1, &action, NULL) == 0, "alternate stack");
+	for (int i = 0; i < 20; i++)
+		raise(SIGUSR1);
+}
+
+/* The signal comes wherever the program's own code is, never inside malloc, which no program may interrupt and call. */
+static volatile sig_atomic_t may_handle;
+static void handle_in_storm(int signal)
+{
+	(void)signal;
+	if (may_handle) {
+		may_handle = 0;
+		caller_two(100);
+	}
+}
+
+APART static void wait_for_a_signal(unsigned depth)
+{
+	volatile char room[300] = {0};
+	if (depth) {
+		wait_for_a_signal(depth - 1);
+	} else {
+		may_handle = 1;
+		while (may_handle)
+			;
+	}
+	STAY();
+	(void)room[0];
+}
+
+static void in_storm(void)
+{
+	struct sigaction action = {.sa_handler = handle_in_storm};
+	struct itimerval often = {{0, 100}, {0, 100}}, never = {{0, 0}, {0, 0}};
+	CHECK(sigaction(SIGALRM, &action, NULL) == 0 && setitimer(ITIMER_REAL, &often, NULL) == 0, "timer");
+	for (unsigned i = 0; i < TIMES; i++)
+		wait_for_a_signal(i % 20);
+	setitimer(ITIMER_REAL, &never, NULL);
+}
+
+APART static void dive(unsigned depth)
+{
+	if (depth)
+		dive(depth - 1);
+	else
+		call_all();
+	STAY();
+}
+
+/* Each time something else lies where it was, so that it comes elsewhere. */
+static void reload(const char *self)
+{
+	static const char *const names[] = {"lib_one", "lib_two", "lib_three", "lib_four"};
+	char path[4096];
+	CHECK(snprintf(path, sizeof(path), "%.*s/libcallers.so", (int)(strrchr(self, '/') - self), self) <
+	          (int)sizeof(path),
+	      "path");
+	long each = 0;
+	char *was = NULL;
+	for (int i = 0; i < RELOADS; i++) {
+		void *lib = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+		CHECK(lib, "%s", dlerror());
+		for (int turn = 0; turn < 100; turn++, each++)
+			for (int c = 0; c < 4; c++) {
+				void *(*take)(size_t);
+				*(void **)&take = dlsym(lib, names[c]);
+				free(take(16 + (size_t)((turn + c) % 20) * 48));
+			}
+		char *now = dlsym(lib, names[0]);
+		CHECK(now != was, "it is where it was");
+		was = now;
+		if (i + 1 == RELOADS) /* what is gone has no names */
+			break;
+		dlclose(lib);
+		char *page = (char *)((uintptr_t)was & ~(uintptr_t)4095);
+		mmap(page, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	}
+	for (int c = 0; c < 4; c++)
+		printf("%s %ld\n", names[c], each);
+}
+
+int main(int argc, char **argv)
+{
+	const char *where = argc > 1 ? argv[1] : "plain";
+	bool reloads = strcmp(where, "reload") == 0;
+	jumps = strcmp(where, "jump") == 0;
+	keeps = strcmp(where, "storm") == 0;
+	if (reloads)
+		reload(argv[0]);
+	else if (strcmp(where, "thread") == 0)
+		threads(0, 2);
+	else if (strcmp(where, "small") == 0)
+		threads(16 * KIB, 4);
+	else if (strcmp(where, "exits") == 0)
+		threads(0, THREADS);
+	else if (strcmp(where, "fiber") == 0)
+		on_fiber();
+	else if (strcmp(where, "handler") == 0)
+		on_alternate_stack();
+	else if (keeps)
+		in_storm();
+	else if (strcmp(where, "deep") == 0)
+		dive(DEPTH);
+	else
+		call_all();
+	for (int c = 0; c < 3 && !reloads; c++)
+		printf("caller_%s %ld\n", (const char *const[]){"one", "two", "three"}[c], (long)counts[c]);
+	return 0;
+}
