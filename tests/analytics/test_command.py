@@ -196,16 +196,16 @@ class Report(Case):
 
                bytes   share  count  average      live  blocks  route     id  site
             3.81 MiB  98.0 %      4  977 KiB   977 KiB       1  fallback   5  basket_grow+0x7 (libbasket.so.1)
-            60.5 KiB   1.5 %  1,050     59 B  6.25 KiB     100  owned      0  basket_add+0x40 (libbasket.so.1)
+            60.5 KiB   1.5 %  1,050     59 B  6.25 KiB     100  owned      0  basket_add+0x40 (libbasket.so.1) via libbasket.so.1+0x3010
             and 3 more, with 0.5 % of the bytes; --top 0 shows all
             """))
 
     def test_one_site(self):
         self.assertEqual(self.sluice("report", SMALL, "--site", "0").stdout, textwrap.dedent("""\
-            site        basket_add+0x40 (libbasket.so.1), number 0 of till
-            allocated   1,050 blocks, 60.5 KiB asked for, owned 95.2 %, shared 4.8 %
-            freed       950 blocks, 12 by another thread
-            live        100 blocks, 6.25 KiB at the end
+            site        0, basket_add+0x40 (libbasket.so.1) via libbasket.so.1+0x3010
+            allocated   1,050 blocks, 60.5 KiB asked for, 59 B each
+            live        100 blocks, 6.25 KiB at the end; 950 freed, 12 by other threads
+            routes      of blocks: owned 95.2 %, shared 4.8 %
             peak        15.6 KiB (perhaps 640 B more)
             slack       19.5 KiB of slabs beyond the live blocks; explains 24.0 KiB resident
             sizes to          64 B    100 %  ##############################
@@ -216,6 +216,11 @@ class Report(Case):
                            4.19 ms    5.6 %  ##
             bytes from        16 B   87.5 %  ##############################
                            128 KiB   12.5 %  ####
+              frame  code                   source  function
+                 0*  libbasket.so.1+0x3010  -       ?
+                 1*  libbasket.so.1+0x2340  -       basket_add
+                 2   0x7fff00002000         -       ?
+              * makes the site; the rest is as it was first seen
             """))
         wrong = self.sluice("report", SMALL, "--site", "7")
         self.assertEqual((wrong.returncode, wrong.stdout), (1, ""))

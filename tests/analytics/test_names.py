@@ -453,7 +453,9 @@ class Stacks(Case):
         site.update(stack=0, key_frames=2)
         self.write("stack.json", json.dumps(report))
         text = self.sluice("report", "stack.json", "--site", str(site["id"])).stdout
-        head, *table, foot = text.splitlines()[:1] + text.splitlines()[4:]
+        lines = text.splitlines()
+        begin = next(i for i, line in enumerate(lines) if line.startswith("  frame"))
+        head, table, foot = lines[0], lines[begin:-1], lines[-1]
         self.assertEqual(head, f"site        {site['id']}, upper (program.c:{self.line('upper')}) via lower")
         self.assertIn("allocated   40 blocks, 13.0 KiB asked for, 333 B each\n", text)
         self.assertEqual(table[0].split(), ["frame", "code", "source", "function"])
@@ -465,7 +467,7 @@ class Stacks(Case):
                          [[n, code, f"{self.source}:{self.line(name)}", name] for n, code, name in expected])
         self.assertEqual(foot, "  * makes the site; the rest is as it was first seen, and goes on")
         stacks = self.sluice("report", "stack.json", "--stacks", "--top", "1").stdout
-        self.assertEqual(stacks.count("\nsite      "), 1)
+        self.assertEqual(stacks.count("\nsite        "), 1)
         only = self.rows("--site", str(site["id"]), name="stack.json")
         self.assertEqual([r["id"] for r in only], [site["id"]])
 
