@@ -178,6 +178,8 @@ void heap_age(struct heap *heap, void (*lost)(struct heap *, uint16_t tag))
 		pool->idle = pool->taken ? 0 : (uint8_t)(pool->idle + (pool->idle < UINT8_MAX));
 		pool->taken = 0;
 		pool->growth /= 2;
+		if (pool->idle && !pool->shared)
+			heap->idle_classes[pool->class / 64] |= UINT64_C(1) << pool->class % 64;
 		if (pool->idle < HEAP_IDLE_AGES)
 			continue;
 		pool_shed(heap, pool);

@@ -56,7 +56,9 @@ struct heap {
 	uint64_t used_bytes;       /* used blocks of all slabs: alive and cached */
 	uint64_t owned_bytes;      /* slabs that are or were owned (slab->budgeted) */
 	uint64_t owned_used_bytes; /* their used blocks */
-	uint64_t spare_bytes;      /* empty slabs of a single block, kept for the next */
+	uint64_t
+		idle_classes[(CLASSES + 63) / 64]; /* a bit a class: an owned pool of it was idle when heap_age last looked */
+	uint64_t spare_bytes;                  /* empty slabs of a single block, kept for the next */
 	struct outbox outbox;
 	char apart[64];               /* what other threads write shares no cache line with what the owner works on */
 	_Atomic uint32_t state;       /* enum heap_state */

@@ -577,9 +577,16 @@ bool pool_has_reclaimed(const struct pool *shared)
 
 bool pool_reclaim(struct heap *heap, unsigned class)
 {
+	uint64_t *idle = &heap->idle_classes[class / 64], bit = UINT64_C(1) << class % 64;
+	if (!(*idle & bit))
+		return false;
+	*idle &= ~bit; /* until one is seen, here or by heap_age */
 	for (uint32_t i = 0; i < heap->owned_slots; i++) {
 		struct pool *pool = pool_at(heap, (uint16_t)(CLASSES + i));
-		if (pool->open && !pool->shared && pool->class == class && is_idle(pool) && pool->partly != SLAB_NIL) {
+		if (!pool->open || pool->shared || pool->class != class || !is_idle(pool))
+			continue;
+		*idle |= bit;
+		if (pool->partly != SLAB_NIL) {
 			slab_share(heap, pool, &range.slabs[pool->partly_last]);
 			return true;
 		}

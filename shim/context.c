@@ -22,8 +22,9 @@ enum {
 	CALLERS_WRAPPER = 3,
 	SECONDS = 6, /* so many callers behind a single one make both pass things on */
 	DISTANCE_MAX = 64 << 10,
-	WRAPPERS_MAX = WRAPPER_SLOTS / 2,
-	LOOKS_ALL = 8,   /* the first are all unwound */
+	WRAPPERS_MAX = WRAPPER_SLOTS / 4,
+	LOOKS_ALL = 3, /* the first are all unwound */
+	LOOKS_SHARE = 512,
 	LOOKS_EACH = 64, /* and one in so many for ever */
 	CHUNK = 64
 };
@@ -42,7 +43,7 @@ struct learner {
 
 APART struct wrapper context_wrappers[WRAPPER_SLOTS];
 static APART struct learner *_Atomic chunks[(LEDGER_SITES_MAX + 1) / CHUNK];
-static _Atomic uint64_t unwound_count, wrong_count;
+static _Atomic uint64_t looks_count, unwound_count, wrong_count;
 static uint32_t wrappers, slots_used;
 static bool disabled;
 static __thread bool busy __attribute__((tls_model("initial-exec"))); /* a handler interrupted context_meet */
@@ -126,9 +127,18 @@ static void deepen_locked(const struct unwound *seen, unsigned level)
 
 /* --- learning ----------------------------------------------------------------------------------------------------- */
 
+/* A context with less than one in LOOKS_SHARE of all looks is left as it is: telling its callers would say little, and cost
+ * a route for each of them and each class. */
+static bool matters(const struct learner *l)
+{
+	uint64_t all = atomic_load_explicit(&looks_count, memory_order_relaxed);
+	return (uint64_t)atomic_load_explicit(&l->looks, memory_order_relaxed) * LOOKS_SHARE >= all;
+}
+
 static bool is_due(struct learner *l)
 {
 	uint32_t looks = atomic_fetch_add_explicit(&l->looks, 1, memory_order_relaxed) + 1;
+	atomic_fetch_add_explicit(&looks_count, 1, memory_order_relaxed);
 	if (looks <= LOOKS_ALL)
 		return true;
 	return (looks & (looks - 1)) == 0 || looks % LOOKS_EACH == 0;
@@ -246,7 +256,7 @@ static bool look(uintptr_t *context, uintptr_t frame, bool sampled)
 	uint16_t site = site_find(*context);
 	struct learner *l = site ? learner_of(site) : NULL;
 	struct unwound seen;
-	if (site && (!l || !(is_due(l) || sampled)))
+	if (site && (!l || !(is_due(l) || sampled) || !matters(l)))
 		return false;
 	atomic_fetch_add_explicit(&unwound_count, 1, memory_order_relaxed);
 	unwind(frame, site ? UNWIND_SLOTS_MAX : UNWIND_FRAMES_MAX, &seen);

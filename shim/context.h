@@ -21,7 +21,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { CONTEXT_LEVELS_MAX = 4 /* callers a context may have beside its leaf */, WRAPPER_SLOTS = 1024 };
+enum { CONTEXT_LEVELS_MAX = 4 /* callers a context may have beside its leaf */, WRAPPER_SLOTS = 2048 };
 
 #define CONTEXT_EXTENDED (UINT64_C(1) << 54) /* no code is there, and it is not SITE_RETIRED */
 
@@ -30,7 +30,7 @@ struct wrapper {
 	_Atomic uint64_t context; /* 0: none, and none behind it; WRAPPER_GONE: one that was */
 	_Atomic uint64_t how;
 };
-_Static_assert(WRAPPER_SLOTS == 1 << (64 - 54), "context_home's shift");
+_Static_assert(WRAPPER_SLOTS == 1 << (64 - 53), "context_home's shift");
 
 #define WRAPPER_GONE SITE_RETIRED /* retired number 0: nobody's */
 #define WRAPPER_DEEPER (UINT64_C(1) << 16)
@@ -45,7 +45,7 @@ static inline uintptr_t context_extend(uintptr_t context, uintptr_t pc)
 
 static inline struct wrapper *context_home(uintptr_t context)
 {
-	return &context_wrappers[context * UINT64_C(0x9E3779B97F4A7C15) >> 54];
+	return &context_wrappers[context * UINT64_C(0x9E3779B97F4A7C15) >> 53];
 }
 
 static inline const struct wrapper *context_wrapper(uintptr_t context)

@@ -199,13 +199,14 @@ const struct ledger_facts *facts_make(const struct ledger_header *l)
 	static size_t bytes;
 	if (facts)
 		os_unmap(facts, bytes);
-	uint32_t lives = lifetime_sites();
-	size_t lives_at = offsetof(struct ledger_facts, sites) + l->sites_count * sizeof(struct ledger_fact);
+	/* Once: running threads make more of both. */
+	uint32_t lives = lifetime_sites(), sites = __atomic_load_n(&l->sites_count, __ATOMIC_ACQUIRE);
+	size_t lives_at = offsetof(struct ledger_facts, sites) + sites * sizeof(struct ledger_fact);
 	bytes = lives_at + lives * sizeof(struct ledger_life);
 	facts = os_map(bytes);
 	if (!facts)
 		return NULL;
-	facts->sites_count = l->sites_count;
+	facts->sites_count = sites;
 	facts->lives_at = lives_at;
 	for (const struct heap *heap = heap_first(); heap; heap = heap->next)
 		for (uint32_t tag = 1; tag <= heap->tags; tag++)

@@ -1,7 +1,7 @@
 /* lifetime.c: see lifetime.h.
  *
  * Rates. Every LOOK_REFILLS refills a thread looks at the next LOOK_TAGS of its routes, and arms the one with the most
- * allocations since its last sample, if they are a sixteenth of all it has made, within PERIOD_MIN and PERIOD_MAX, and some
+ * allocations since its last sample, if they are an eighth of all it has made, within PERIOD_MIN and PERIOD_MAX, and some
  * more by chance, so that no rhythm of the program's is met in step. A sample costs about half a microsecond and two sums
  * over the thread's caches, which is why a thread of many routes looks less often.
  *
@@ -22,9 +22,9 @@
 enum {
 	LOOK_REFILLS = 32,
 	LOOK_TAGS = 16,
-	PERIOD_MIN = 64,
+	PERIOD_MIN = 128,
 	PERIOD_MAX = 32768,
-	PERIOD_SHARE = 16,
+	PERIOD_SHARE = 8,
 	ASIDE_BYTES =
 		512 << 10, /* a heap that uses less gets no slabs for watched blocks alone: of each, a page or two is touched */
 	BUCKETS = 256,

@@ -136,8 +136,8 @@ CALLER(outer_six, one)
 Test(context, one_caller_that_many_call_passes_on)
 {
 	void *(*const all[])(size_t) = {outer, outer_too, outer_three, outer_four, outer_five, outer_six};
-	for (size_t i = 0; i < 60; i++)
-		all[i % 6](16 + i * 80);
+	for (uint32_t i = 0; i < 3000; i++)
+		all[(i * 2654435761u >> 16) % 6](16 + i % 60 * 80); /* not in step with the looks */
 	void *a = outer(100), *b = outer_six(100);
 	cr_assert_eq(site_of_block(a)->key_frames, 3);
 	cr_assert_neq(site_of_block(a), site_of_block(b));

@@ -78,7 +78,7 @@ Test(lifetime, a_mixture_is_found_in_its_shares)
 	struct ledger_life mixed = life(MIXED, 80);
 	double all = (double)(mixed.short_weight + mixed.long_weight), n = all * all / (double)mixed.judged_squares;
 	double error = (double)mixed.long_weight / all - .3;
-	cr_assert_gt(n, 20);
+	cr_assert_gt(n, 10);
 	cr_assert_lt(error * error * n, 16 * .3 * .7, "%f off, of %f", error, n);
 }
 
