@@ -2,8 +2,8 @@
  * (make V=libunwind).
  *
  * libunwind's own way to the tables is dl_iterate_phdr, which waits for whoever is inside dlopen and hangs in a fork's child if
- * that was another thread; 1.6 lets nobody replace it. So it is used as a debugger uses it, on an address space whose
- * accessors are ours (libunwind(3), "unw_create_addr_space"): tables come from _dl_find_object, which waits for nobody, and no
+ * that was another thread; 1.6 lets nobody replace it. So it is used as a debugger uses it, through
+ * accessors (libunwind(3), "unw_create_addr_space"): tables come from _dl_find_object, which waits for nobody, and no
  * stack is read but what stack.h allows. What remains is kept away by guards:
  *
  *   its locks     are held with all signals blocked, so no handler meets them; they are inherited by a fork's child when another
@@ -21,16 +21,22 @@
 #include "unwind.h"
 
 #include "confined.h"
+#include "pools/apart.h"
 #include "pools/os.h"
 #include "stack.h"
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <libunwind.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/single_threaded.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -39,7 +45,7 @@ extern void *__libc_stack_end __attribute__((weak));
 
 /* The library's reader of a sorted table. Debuggers call it, but no header declares it. */
 #define search_table UNW_OBJ(dwarf_search_unwind_table)
-extern int search_table(unw_addr_space_t space, unw_word_t ip, unw_dyn_info_t *table, unw_proc_info_t *found,
+extern int search_table(unw_addr_space_t in, unw_word_t ip, unw_dyn_info_t *table, unw_proc_info_t *found,
                         int need_info, void *context);
 
 #if defined(__x86_64__)
@@ -53,9 +59,10 @@ enum { REG_FRAME = UNW_AARCH64_X29, REG_CODE = UNW_AARCH64_PC };
 enum {
 	OWN_FRAMES_MAX = 16,
 	CACHED_FRAMES_LOG2 = 10,
-	PAGE_BYTES = 4096,     /* the smallest there is */
-	ROOM_BYTES = 32 << 10, /* measured: it takes 5 KiB on x86-64 */
-	MAIN_BYTES = 64 << 20  /* as in stack.c */
+	PAGE_BYTES = 4096,       /* the smallest there is */
+	ROOM_BYTES = 32 << 10,   /* measured: it takes 5 KiB on x86-64 */
+	SPACE_BYTES = 256 << 10, /* 26 KiB on x86-64; the more registers the more */
+	MAIN_BYTES = 64 << 20    /* as in stack.c */
 };
 
 struct walk {
@@ -68,6 +75,8 @@ struct walk {
 	unw_cursor_t cursor;
 };
 
+static __thread struct walk *walking __attribute__((tls_model("initial-exec"))); /* this thread is inside the library */
+
 /* --- what the library asks of us ---------------------------------------------------------------------------------- */
 
 static bool is_in_file(struct walk *w, uintptr_t at)
@@ -78,10 +87,10 @@ static bool is_in_file(struct walk *w, uintptr_t at)
 	return _dl_find_object && _dl_find_object((void *)at, &w->file) == 0;
 }
 
-static int access_mem(unw_addr_space_t space, unw_word_t at, unw_word_t *value, int write, void *context)
+static int access_mem(unw_addr_space_t in, unw_word_t at, unw_word_t *value, int write, void *context)
 {
 	struct walk *w = context;
-	(void)space;
+	(void)in;
 	if (write || w->lost) /* without a table it would guess */
 		return -UNW_EINVAL;
 	if (stack_holds(at) || stack_may_read(w->sp, at)) {
@@ -98,10 +107,10 @@ static int access_mem(unw_addr_space_t space, unw_word_t at, unw_word_t *value, 
 	return 0;
 }
 
-static int access_reg(unw_addr_space_t space, unw_regnum_t reg, unw_word_t *value, int write, void *context)
+static int access_reg(unw_addr_space_t in, unw_regnum_t reg, unw_word_t *value, int write, void *context)
 {
 	struct walk *w = context;
-	(void)space;
+	(void)in;
 	if (write)
 		return -UNW_EREADONLYREG;
 	if (reg == (unw_regnum_t)REG_CODE) {
@@ -117,17 +126,11 @@ static int access_reg(unw_addr_space_t space, unw_regnum_t reg, unw_word_t *valu
 	return 0;
 }
 
-static int access_fpreg(unw_addr_space_t space, unw_regnum_t reg, unw_fpreg_t *value, int write, void *context)
-{
-	(void)space, (void)reg, (void)value, (void)write, (void)context;
-	return -UNW_EBADREG;
-}
-
 /* The linker's table: a header of version, three encodings, the place of .eh_frame, the number of entries; all linkers write
  * these encodings. */
 enum { HEADER_BYTES = 12, PCREL_SIGNED4 = 0x1b, UNSIGNED4 = 0x03, DATAREL_SIGNED4 = 0x3b };
 
-static int find_proc_info(unw_addr_space_t space, unw_word_t ip, unw_proc_info_t *found, int need_info, void *context)
+static int find_proc_info(unw_addr_space_t in, unw_word_t ip, unw_proc_info_t *found, int need_info, void *context)
 {
 	struct walk *w = context;
 	const uint8_t *header = is_in_file(w, ip) ? w->file.dlfo_eh_frame : NULL;
@@ -144,68 +147,89 @@ static int find_proc_info(unw_addr_space_t space, unw_word_t ip, unw_proc_info_t
 	table.u.rti.segbase = (uintptr_t)header;
 	table.u.rti.table_data = (uintptr_t)header + HEADER_BYTES;
 	table.u.rti.table_len = entries * UINT64_C(8) / sizeof(unw_word_t);
-	int said = search_table(space, ip, &table, found, need_info, w);
+	int said = search_table(in, ip, &table, found, need_info, context);
 	w->lost = said < 0;
 	return said;
 }
 
-static void put_unwind_info(unw_addr_space_t space, unw_proc_info_t *info, void *context)
+static void put_unwind_info(unw_addr_space_t in, unw_proc_info_t *info, void *context)
 {
-	(void)space, (void)info, (void)context;
+	(void)in, (void)info, (void)context;
 }
 
-static int get_dyn_info_list_addr(unw_addr_space_t space, unw_word_t *at, void *context)
+static int get_dyn_info_list_addr(unw_addr_space_t in, unw_word_t *at, void *context)
 {
-	(void)space, (void)at, (void)context;
+	(void)in, (void)at, (void)context;
 	return -UNW_ENOINFO;
 }
 
-static int resume(unw_addr_space_t space, unw_cursor_t *cursor, void *context)
-{
-	(void)space, (void)cursor, (void)context;
-	return -UNW_EINVAL;
-}
-
-static int get_proc_name(unw_addr_space_t space, unw_word_t ip, char *name, size_t room, unw_word_t *offset,
-                         void *context)
-{
-	(void)space, (void)ip, (void)name, (void)room, (void)offset, (void)context;
-	return -UNW_ENOINFO;
-}
+static unw_accessors_t accessors = {.find_proc_info = find_proc_info,
+                                    .put_unwind_info = put_unwind_info,
+                                    .get_dyn_info_list_addr = get_dyn_info_list_addr,
+                                    .access_mem = access_mem,
+                                    .access_reg = access_reg};
 
 /* --- may we? ------------------------------------------------------------------------------------------------------ */
 
 enum { UNMADE, MAKING, MADE };
 static _Atomic int making;
-static unw_addr_space_t space_made;
+static unw_addr_space_t space;
 
-/* At the first unwind. Who comes meanwhile gets none. */
-static bool space_is_made(void)
+static void close_pipe(int end)
 {
-	static unw_accessors_t accessors = {.find_proc_info = find_proc_info,
-	                                    .put_unwind_info = put_unwind_info,
-	                                    .get_dyn_info_list_addr = get_dyn_info_list_addr,
-	                                    .access_mem = access_mem,
-	                                    .access_reg = access_reg,
-	                                    .access_fpreg = access_fpreg,
-	                                    .resume = resume,
-	                                    .get_proc_name = get_proc_name};
-	int now = atomic_load_explicit(&making, memory_order_acquire);
-	if (now == UNMADE && atomic_compare_exchange_strong(&making, &now, MAKING)) {
-		unw_addr_space_t space = unw_create_addr_space(&accessors, 0);
-		if (!space) {
-			atomic_store(&making, UNMADE);
-			return false;
-		}
-		unw_set_caching_policy(space, UNW_CACHE_GLOBAL);
-		unw_set_cache_size(space, 1 << CACHED_FRAMES_LOG2, 0);
-		space_made = space;
-		atomic_store_explicit(&making, now = MADE, memory_order_release);
-	}
-	return now == MADE;
+	struct stat is;
+	if (fstat(end, &is) == 0 && S_ISFIFO(is.st_mode))
+		close(end);
 }
 
-static __thread bool inside __attribute__((tls_model("initial-exec")));
+/* An address space. The library takes it from malloc, where it would be counted as the program's; it is a record that is zero
+ * but for its accessors, in front. Where that is not so, of a later version, the library makes it. */
+static unw_addr_space_t space_create(void)
+{
+	static APART _Alignas(64) char room[SPACE_BYTES];
+	unw_addr_space_t own = (unw_addr_space_t)(void *)room;
+	if ((void *)unw_get_accessors(own) != room)
+		return unw_create_addr_space(&accessors, 0);
+	memcpy(room, &accessors, sizeof(accessors));
+	return own;
+}
+
+/* The library's setting up opens a pipe, by which it would check addresses. Ours are checked otherwise, and the program must
+ * not find two descriptors gone: they are closed. Which they are is certain while there is one thread and no handler runs;
+ * else they stay. */
+static void make(void)
+{
+	sigset_t all, before;
+	int ends[2];
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	if (__libc_single_threaded && pipe2(ends, O_CLOEXEC) == 0) { /* the next two numbers */
+		close(ends[0]);
+		close(ends[1]);
+	} else {
+		ends[0] = ends[1] = -1;
+	}
+	space = space_create();
+	close_pipe(ends[0]);
+	close_pipe(ends[1]);
+	if (space) {
+		unw_set_caching_policy(space, UNW_CACHE_GLOBAL);
+		unw_set_cache_size(space, 1 << CACHED_FRAMES_LOG2, 0);
+	}
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+/* At the first unwind; who comes meanwhile gets none. */
+static bool is_made(void)
+{
+	int now = atomic_load_explicit(&making, memory_order_acquire);
+	if (now == UNMADE && atomic_compare_exchange_strong(&making, &now, MAKING)) {
+		make();
+		atomic_store_explicit(&making, now = MADE, memory_order_release);
+	}
+	return now == MADE && space;
+}
+
 static _Atomic uint32_t insiders; /* threads that are inside the library */
 static _Atomic uint64_t family;   /* process number, and below it: locks may have been inherited */
 
@@ -274,7 +298,7 @@ static uintptr_t slot_of(const struct walk *w, uintptr_t cfa)
 
 static void walk(struct walk *w, uintptr_t cfa, uint32_t max, struct unwound *to)
 {
-	if (unw_init_remote(&w->cursor, space_made, w) != 0)
+	if (unw_init_remote(&w->cursor, space, w) != 0)
 		return;
 	for (int i = 0; i < OWN_FRAMES_MAX && w->sp < cfa; i++)
 		if (step(w) <= 0)
@@ -297,8 +321,8 @@ static void walk(struct walk *w, uintptr_t cfa, uint32_t max, struct unwound *to
 
 void unwind_forget(void)
 {
-	if (atomic_load_explicit(&making, memory_order_acquire) == MADE)
-		unw_flush_cache(space_made, 0, 0);
+	if (atomic_load_explicit(&making, memory_order_acquire) == MADE && space)
+		unw_flush_cache(space, 0, 0);
 }
 
 __attribute__((noinline)) void unwind(uintptr_t cfa, uint32_t max, struct unwound *to)
@@ -309,18 +333,18 @@ __attribute__((noinline)) void unwind(uintptr_t cfa, uint32_t max, struct unwoun
 	int saved = errno;
 	to->count = 0;
 	to->whole = false;
-	if (inside || confined())
+	if (walking || confined())
 		return;
-	inside = true;
+	walking = &w;
 	if (!may_hang() && has_room((uintptr_t)frame)) {
 		atomic_fetch_add(&insiders, 1);
 		/* Within the call that came here: where the library takes it for a place to go on at, the row is the same. */
 		w.first_pc = w.pc - 1;
 		w.first_sp = w.sp;
-		if (space_is_made())
+		if (is_made())
 			walk(&w, cfa, max, to);
 		atomic_fetch_sub(&insiders, 1);
 	}
-	inside = false;
+	walking = NULL;
 	errno = saved;
 }
