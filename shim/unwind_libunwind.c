@@ -60,7 +60,7 @@ enum {
 	OWN_FRAMES_MAX = 16,
 	CACHED_FRAMES_LOG2 = 10,
 	PAGE_BYTES = 4096,       /* the smallest there is */
-	ROOM_BYTES = 32 << 10,   /* measured: it takes 5 KiB on x86-64 */
+	ROOM_BYTES = 32 << 10,   /* measured: it takes 6 KiB on x86-64 */
 	SPACE_BYTES = 256 << 10, /* 26 KiB on x86-64; the more registers the more */
 	MAIN_BYTES = 64 << 20    /* as in stack.c */
 };
@@ -75,7 +75,7 @@ struct walk {
 	unw_cursor_t cursor;
 };
 
-static __thread struct walk *walking __attribute__((tls_model("initial-exec"))); /* this thread is inside the library */
+static __thread bool inside __attribute__((tls_model("initial-exec"))); /* this thread is in the library */
 
 /* --- what the library asks of us ---------------------------------------------------------------------------------- */
 
@@ -296,8 +296,14 @@ static uintptr_t slot_of(const struct walk *w, uintptr_t cfa)
 	return w->slot && w->value == w->pc ? w->slot : cfa;
 }
 
-static void walk(struct walk *w, uintptr_t cfa, uint32_t max, struct unwound *to)
+/* Apart from unwind, which has no room for a cursor yet. `from` is a frame whose caller's pointer and return address it holds,
+ * `sp` where that one's frame ends. */
+static __attribute__((noinline)) void walk(const uintptr_t *from, uintptr_t sp, uintptr_t cfa, uint32_t max,
+                                           struct unwound *to)
 {
+	/* Within the call that came here: where the library takes it for a place to go on at, the row is the same. */
+	struct walk start = {.first_pc = from[1] - 1, .first_sp = sp, .first_fp = from[0], .pc = from[1], .sp = sp};
+	struct walk *w = &start;
 	if (unw_init_remote(&w->cursor, space, w) != 0)
 		return;
 	for (int i = 0; i < OWN_FRAMES_MAX && w->sp < cfa; i++)
@@ -327,24 +333,19 @@ void unwind_forget(void)
 
 __attribute__((noinline)) void unwind(uintptr_t cfa, uint32_t max, struct unwound *to)
 {
-	/* A frame with a frame pointer, since it is asked for: the caller's, then the return address. */
-	const uintptr_t *frame = __builtin_frame_address(0);
-	struct walk w = {.first_fp = frame[0], .pc = frame[1], .sp = (uintptr_t)__builtin_dwarf_cfa()};
+	const uintptr_t *frame = __builtin_frame_address(0); /* there is one, since it is asked for */
 	int saved = errno;
 	to->count = 0;
 	to->whole = false;
-	if (walking || confined())
+	if (inside || confined())
 		return;
-	walking = &w;
+	inside = true;
 	if (!may_hang() && has_room((uintptr_t)frame)) {
 		atomic_fetch_add(&insiders, 1);
-		/* Within the call that came here: where the library takes it for a place to go on at, the row is the same. */
-		w.first_pc = w.pc - 1;
-		w.first_sp = w.sp;
 		if (is_made())
-			walk(&w, cfa, max, to);
+			walk(frame, (uintptr_t)__builtin_dwarf_cfa(), cfa, max, to);
 		atomic_fetch_sub(&insiders, 1);
 	}
-	walking = NULL;
+	inside = false;
 	errno = saved;
 }
