@@ -19,7 +19,11 @@ POOLS     := $(patsubst %,pools/%.c,classes heap huge lock meta node os pool ran
 SHIM      := $(patsubst %,shim/%.c,allocate budget conf context early facts fallback fallback_math fallback_start frame \
              identity inert interpose_cxx interpose_cxx_bound interpose_exit interpose_jemalloc interpose_limits \
              interpose_malloc interpose_stats lifetime module pressure process publish publish_threads ready report resident \
-             route site site_peak stack sum symbols thread unwind wrapper_names)
+             route site site_peak stack sum symbols thread unwind \
+             unwind_libunwind wrapper_names)
+# One of two implementations of shim/unwind.h: the own reader knows x86-64 only.
+UNWIND_BY := $(if $(filter libunwind,$(V))$(filter-out x86_64-%,$(shell $(CC) -dumpmachine)),unwind_libunwind,unwind)
+SHIM_USED := $(filter-out $(filter-out shim/$(UNWIND_BY).c,shim/unwind.c shim/unwind_libunwind.c),$(SHIM))
 ANALYTICS := $(patsubst %,analytics/%.c,cmd_doctor cmd_help cmd_report cmd_run command demangle elf_inspect flags \
              forecast human_units json_out main memory message names nearest optionset program_find render report_load \
              report_rows report_sections report_view rows_json run_child run_report site_facts site_view source_lines \
@@ -40,9 +44,10 @@ MODE_debug   := -O0 -fno-omit-frame-pointer
 MODE_audit   := -O2 -DSLUICE_AUDIT
 MODE_bare    := -O2 -DNDEBUG -DSLUICE_BARE
 MODE_identity := -O2 -DNDEBUG -DSLUICE_IDENTITY
+MODE_libunwind := -O2 -DNDEBUG
 MODE_asan    := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 MODE_tsan    := -O1 -fno-omit-frame-pointer -fsanitize=thread $(if $(findstring clang,$(CC)),,-Wno-tsan)
-MODE    := $(or $(MODE_$(V)),$(error V=$(V): no such variant; one of release debug audit bare identity asan tsan))
+MODE    := $(or $(MODE_$(V)),$(error V=$(V): no such variant; one of release debug audit bare identity libunwind asan tsan))
 # _GNU_SOURCE is empty, as a file that defines it again would have it.
 CPPFLAGS_ALL := -I. -D_GNU_SOURCE= -DSLUICE_VERSION='"$(VERSION)"' $(CPPFLAGS)
 CFLAGS_ALL   := -std=c11 $(MODE) -g -pthread -fPIC -fvisibility=hidden -fno-semantic-interposition \
@@ -54,13 +59,15 @@ $(O)/obj/shim/%.o: CFLAGS_DIR := $(CFLAGS_SHIM)
 # Bound at load (`now`): a lazy binding could enter the linker, and so malloc, from inside malloc. Never unloaded.
 LDFLAGS_SO := -shared -Wl,-soname,libsluice.so -Wl,--version-script=shim/sluice.map -Wl,-z,defs -Wl,-z,now \
               -Wl,-z,relro -Wl,-z,nodelete -Wl,-T,shim/apart.ld -Wl,--as-needed -static-libgcc
+# libunwind-generic is the part of libunwind that reads through accessors of its caller.
+SHIM_LIBS = $(if $(filter unwind_libunwind,$(UNWIND_BY)),$(call pkg,--libs,libunwind-generic))
 COMMAND_PKGS := libdw libelf jansson
 COMMAND_LIBS := -liberty # has no pkg-config file; only a static library exists
 pkg = $(shell pkg-config $(1) $(2) 2>/dev/null)
 
 obj = $(patsubst %,$(O)/obj/%.o,$(basename $(1)))
-LIB_OBJ     := $(call obj,$(POOLS) $(SHIM) $(RENDER)) $(O)/jemalloc.o
-CORE_OBJ    := $(call obj,$(POOLS) $(filter-out $(INTERPOSE),$(SHIM)) $(filter-out analytics/main.c,$(ANALYTICS))) \
+LIB_OBJ     := $(call obj,$(POOLS) $(SHIM_USED) $(RENDER)) $(O)/jemalloc.o
+CORE_OBJ    := $(call obj,$(POOLS) $(filter-out $(INTERPOSE),$(SHIM_USED)) $(filter-out analytics/main.c,$(ANALYTICS))) \
                $(O)/jemalloc.o
 UNIT_BIN    := $(patsubst tests/unit/%.c,$(O)/tests/%,$(UNITS))
 DRIVER_BIN  := $(patsubst %.c,$(O)/%,$(DRIVERS))
@@ -99,7 +106,7 @@ $(O)/jemalloc.o: scripts/build-jemalloc
 
 # --- the product ----------------------------------------------------------------------------------------------------
 $(O)/libsluice.so: $(LIB_OBJ) shim/sluice.map shim/apart.ld
-	$(call run,LINK)$(CC) $(CFLAGS_ALL) $(LDFLAGS_SO) $(LDFLAGS) -o $@ $(LIB_OBJ)
+	$(call run,LINK)$(CC) $(CFLAGS_ALL) $(LDFLAGS_SO) $(LDFLAGS) -o $@ $(LIB_OBJ) $(SHIM_LIBS)
 $(call obj,$(ANALYTICS)): CFLAGS_DIR := $(call pkg,--cflags,$(COMMAND_PKGS))
 $(O)/sluice: $(call obj,$(ANALYTICS))
 	$(call run,LINK)$(CC) $(CFLAGS_ALL) -Wl,--as-needed $(LDFLAGS) -o $@ $^ $(call pkg,--libs,$(COMMAND_PKGS)) $(COMMAND_LIBS) -lm
@@ -112,7 +119,7 @@ $(O)/tests/support.a: $(call obj,$(SUPPORT)) $(O)/flags
 $(O)/obj/tests/tsan_arena.o: CFLAGS_DIR := -fno-sanitize=all
 TSAN_ARENA := $(if $(filter tsan,$(V)),$(O)/obj/tests/tsan_arena.o)
 LINK_TEST = mkdir -p $(@D) && $(CC) $(CFLAGS_ALL) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group \
-            $(filter %.a,$^) -Wl,--end-group $(call pkg,--libs,criterion libunwind $(COMMAND_PKGS)) $(COMMAND_LIBS) -lm -ldl -static-libgcc
+            $(filter %.a,$^) -Wl,--end-group $(call pkg,--libs,criterion libunwind $(COMMAND_PKGS)) $(COMMAND_LIBS) $(SHIM_LIBS) -lm -ldl -static-libgcc
 $(UNIT_BIN): $(O)/tests/%: $(O)/obj/tests/unit/%.o $(TSAN_ARENA) $(O)/tests/support.a $(O)/tests/core.a
 	$(call run,LINK)$(LINK_TEST)
 $(DRIVER_BIN): $(O)/tests/%: $(O)/obj/tests/%.o $(O)/tests/support.a $(O)/tests/core.a

@@ -23,7 +23,7 @@ enum {
 	SECONDS = 6, /* so many callers behind a single one make both pass things on */
 	DISTANCE_MAX = 64 << 10,
 	WRAPPERS_MAX = WRAPPER_SLOTS / 4,
-	LOOKS_ALL = 3, /* the first are all unwound */
+	LOOKS_ALL = 6, /* the first are all unwound */
 	LOOKS_SHARE = 512,
 	LOOKS_EACH = 64, /* and one in so many for ever */
 	CHUNK = 64

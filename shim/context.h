@@ -30,7 +30,6 @@ struct wrapper {
 	_Atomic uint64_t context; /* 0: none, and none behind it; WRAPPER_GONE: one that was */
 	_Atomic uint64_t how;
 };
-_Static_assert(WRAPPER_SLOTS == 1 << (64 - 53), "context_home's shift");
 
 #define WRAPPER_GONE SITE_RETIRED /* retired number 0: nobody's */
 #define WRAPPER_DEEPER (UINT64_C(1) << 16)
@@ -45,7 +44,7 @@ static inline uintptr_t context_extend(uintptr_t context, uintptr_t pc)
 
 static inline struct wrapper *context_home(uintptr_t context)
 {
-	return &context_wrappers[context * UINT64_C(0x9E3779B97F4A7C15) >> 53];
+	return &context_wrappers[(context ^ context >> 11) % WRAPPER_SLOTS]; /* an extended one is well mixed already */
 }
 
 static inline const struct wrapper *context_wrapper(uintptr_t context)

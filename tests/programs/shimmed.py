@@ -215,9 +215,9 @@ class Case(unittest.TestCase):
         if not os.access(CHECK_REPORT, os.X_OK):
             print(f"{self.id()}: reports not validated: scripts/check-report does not exist", file=sys.stderr)
             return
-        for at in range(0, len(paths), 200):
+        for at in range(0, len(paths), 40):
             # --racing: other threads may live on at exit (a server's, a daemon's); the report then says so itself.
-            done = subprocess.run([CHECK_REPORT, "--racing", *paths[at:at + 200]], stdin=subprocess.DEVNULL, text=True,
+            done = subprocess.run([CHECK_REPORT, "--racing", *paths[at:at + 40]], stdin=subprocess.DEVNULL, text=True,
                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=RUN_SECONDS_MAX)
             self.assertEqual(done.returncode, 0, f"scripts/check-report: {done.stdout[-3000:]}")
 
