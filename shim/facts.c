@@ -162,13 +162,26 @@ static void add_alive(void *context, const struct lifetime_age *age)
 	}
 }
 
+/* A thread may have told a life while it was copied: what was half told is told whole. */
+static void settle_span(struct ledger_span *span)
+{
+	span->weight = 0;
+	for (unsigned i = 0; i < LEDGER_LIVES; i++)
+		span->weight += span->hist[i];
+	if (span->min > span->max)
+		span->min = span->max;
+}
+
 static void add_lives(struct ledger_facts *facts, uint64_t room)
 {
 	for (uint32_t i = 0; i < facts->sites_count; i++) {
 		const struct ledger_life *life = lifetime_seen((uint16_t)i);
 		if (!life || facts->lives_count == room)
 			continue;
-		ledger_lives(facts)[facts->lives_count] = *life;
+		struct ledger_life *copy = &ledger_lives(facts)[facts->lives_count];
+		*copy = *life;
+		settle_span(&copy->ns);
+		settle_span(&copy->space);
 		facts->sites[i].life = ++facts->lives_count;
 	}
 	lifetime_alive(add_alive, facts);

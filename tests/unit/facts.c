@@ -2,6 +2,7 @@
 #include "shim/facts.h"
 #include "shim/allocate.h"
 #include "shim/publish.h"
+#include "shim/site.h"
 #include "tests/acting.h"
 #include "tests/dice.h"
 #include "tests/forked.h"
@@ -15,12 +16,12 @@ static __attribute__((constructor(101))) void begin(void)
 	acting_begin("decay:-1,range:256M");
 }
 
-/* The site's, as a report would have it now; a size that the site has asked for finds its number. */
-static const struct ledger_fact *fact(unsigned site, size_t size)
+/* The site's, as a report would have it now. */
+static const struct ledger_fact *fact(unsigned site)
 {
 	const struct ledger_facts *facts = facts_make(publish(END_LIVE));
 	cr_assert_not_null(facts);
-	return &facts->sites[route(site, size)->site];
+	return &facts->sites[site_of(pc_of(site))];
 }
 
 static uint64_t held(size_t size)
@@ -33,14 +34,14 @@ Test(facts, a_peak_of_large_blocks_is_exact)
 	take(1, 9000, 20);
 	give(20);
 	take(1, 9000, 7);
-	cr_assert_eq(fact(1, 9000)->max_space, 20 * held(9000));
-	cr_assert_eq(fact(1, 9000)->max_slack, 0);
+	cr_assert_eq(fact(1)->max_space, 20 * held(9000));
+	cr_assert_eq(fact(1)->max_slack, 0);
 }
 
 Test(facts, a_block_that_comes_and_goes_was_alive)
 {
 	churn(1, 48, 1000);
-	cr_assert_eq(fact(1, 48)->max_space, 48);
+	cr_assert_eq(fact(1)->max_space, 48);
 }
 
 Test(facts, behind_the_pools_a_peak_is_exact)
@@ -48,8 +49,8 @@ Test(facts, behind_the_pools_a_peak_is_exact)
 	take(1, 5 << 20, 3);
 	size_t three = 3 * usable_size(blocks[0]);
 	give(3);
-	cr_assert_eq(fact(1, 5 << 20)->max_space, three);
-	cr_assert_eq(fact(1, 5 << 20)->max_slack, 0);
+	cr_assert_eq(fact(1)->max_space, three);
+	cr_assert_eq(fact(1)->max_slack, 0);
 }
 
 enum { SLOTS = 3000 };
@@ -85,7 +86,7 @@ Test(facts, the_true_peak_lies_within_its_bounds)
 		for (unsigned i = 0; i < 40000; i++)
 			turn(dice_below(&dice, wide), &dice);
 		for (unsigned site = 0; site < 4; site++) {
-			const struct ledger_fact *f = fact(site, 64);
+			const struct ledger_fact *f = fact(site);
 			cr_assert_leq(f->max_space, highest[site], "seed %u, site %u", seed, site);
 			cr_assert_geq(f->max_space + f->max_slack, highest[site], "seed %u, site %u", seed, site);
 			cr_assert_geq(f->max_space, alive[site]);
@@ -111,7 +112,7 @@ Test(facts, a_peak_is_that_of_all_threads_together)
 	for (unsigned i = 0; i < 200; i++)
 		release(kept[i / 100][i % 100]);
 	take(1, 9000, 1);
-	cr_assert_eq(fact(1, 9000)->max_space, 200 * held(9000));
+	cr_assert_eq(fact(1)->max_space, 200 * held(9000));
 }
 
 Test(facts, sizes_are_counted_by_what_the_block_can_hold)
@@ -121,7 +122,7 @@ Test(facts, sizes_are_counted_by_what_the_block_can_hold)
 	for (unsigned i = 0; i < 12; i++) {
 		for (unsigned n = 0; n <= i; n++)
 			release(allocate(sizes[i], pc_of(i)));
-		cr_assert_eq(fact(i, sizes[i])->size_hist_log2[buckets[i]], i + 1, "%zu", sizes[i]);
+		cr_assert_eq(fact(i)->size_hist_log2[buckets[i]], i + 1, "%zu", sizes[i]);
 	}
 }
 
@@ -131,7 +132,7 @@ Test(facts, reallocs_that_move_and_grow)
 	block = reallocate(block, 1000, pc_of(9));
 	block = reallocate(block, 1001, pc_of(9)); /* fits */
 	block = reallocate(block, 200, pc_of(9));
-	const struct ledger_fact *f = fact(1, 100);
+	const struct ledger_fact *f = fact(1);
 	cr_assert_eq(f->realloc_moved_objects, 2);
 	cr_assert_eq(f->realloc_grown_space, held(1000) - held(100));
 	cr_assert_eq(f->realloc_shrunk_space, held(1000) - held(200));
@@ -144,9 +145,9 @@ Test(facts, a_single_block_that_grows_in_place_does_not_move)
 	void *block = allocate(20000, pc_of(1)), *before = block;
 	block = reallocate(block, 60000, pc_of(9));
 	cr_assert_eq(block, before);
-	cr_assert_eq(fact(1, 20000)->realloc_moved_objects, 0);
-	cr_assert_eq(fact(1, 20000)->realloc_grown_space, usable_size(block) - held(20000));
-	cr_assert_eq(fact(1, 20000)->realloc_copied_space, 0);
+	cr_assert_eq(fact(1)->realloc_moved_objects, 0);
+	cr_assert_eq(fact(1)->realloc_grown_space, usable_size(block) - held(20000));
+	cr_assert_eq(fact(1)->realloc_copied_space, 0);
 }
 
 Test(facts, of_the_fallback_too)
@@ -155,10 +156,10 @@ Test(facts, of_the_fallback_too)
 	size_t before = usable_size(block);
 	block = reallocate(block, 9 << 20, pc_of(9));
 	size_t after = usable_size(block);
-	cr_assert_eq(fact(1, 5 << 20)->realloc_grown_space, after - before);
+	cr_assert_eq(fact(1)->realloc_grown_space, after - before);
 	block = reallocate(block, 100, pc_of(9));
-	cr_assert_eq(fact(1, 5 << 20)->realloc_shrunk_space, after - held(100));
-	cr_assert_eq(fact(1, 5 << 20)->size_hist_log2[7], 1);
+	cr_assert_eq(fact(1)->realloc_shrunk_space, after - held(100));
+	cr_assert_eq(fact(1)->size_hist_log2[7], 1);
 }
 
 static int child(void)
@@ -167,7 +168,7 @@ static int child(void)
 	take(1, 100, 5);
 	take(1, 6 << 20, 2);
 	HOLDS(reallocate(blocks[0], 8 << 20, pc_of(9)));
-	const struct ledger_fact *f = fact(1, 100);
+	const struct ledger_fact *f = fact(1);
 	HOLDS(f->size_hist_log2[7] == 5 && f->size_hist_log2[5] == 0 && f->size_hist_log2[23] == 3);
 	HOLDS(f->realloc_shrunk_space == 0 && f->realloc_grown_space);
 	HOLDS(f->max_space >= 999 * held(100));

@@ -1,6 +1,7 @@
 /* Where an unwinder may not go, or only so far: what holds of both that implement shim/unwind.h. */
 #define _GNU_SOURCE
 #include "shim/unwind.h"
+#include "tests/sanitized.h"
 
 #include <criterion/criterion.h>
 #include <pthread.h>
@@ -88,6 +89,8 @@ static void run_on(size_t bytes)
 
 Test(unwind_guards, a_stack_of_a_page)
 {
+	if (SANITIZED)
+		cr_skip_test("a sanitizer needs more stack than that");
 	unwind_forget();
 	run_on(4096);
 }
