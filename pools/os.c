@@ -145,20 +145,20 @@ size_t os_resident(const void *start, size_t bytes)
 }
 
 /* Passes on the whole lines of `text`, and returns what is left of the last. */
-static size_t see_lines(char *text, size_t length, void see(void *context, const char *line), void *context)
+static size_t see_lines(char *text, size_t length, void (*see)(void *, const char *), void *context)
 {
 	char *line = text, *end;
 	for (; (end = memchr(line, '\n', length)); length -= (size_t)(end + 1 - line), line = end + 1) {
 		*end = 0;
 		see(context, line);
 	}
-	if (length > 4 * LINE_BYTES) /* no end in sight: such a line is passed over */
+	if (length > (size_t)4 * LINE_BYTES) /* no end in sight: such a line is passed over */
 		return 0;
 	memmove(text, line, length);
 	return length;
 }
 
-bool os_read_lines(const char *path, void see(void *context, const char *line), void *context)
+bool os_read_lines(const char *path, void (*see)(void *, const char *), void *context)
 {
 	char text[8 * LINE_BYTES];
 	size_t left = 0;

@@ -49,7 +49,7 @@ bool os_nodes_chosen(void);
 size_t os_resident(const void *start, size_t bytes);
 
 /* Calls `see` with each line of a file of the kernel's, long ones cut. false: it cannot be read. As os_read besides. */
-bool os_read_lines(const char *path, void see(void *context, const char *line), void *context);
+bool os_read_lines(const char *path, void (*see)(void *, const char *), void *context);
 
 /* Reads a small file of the kernel's (/proc, /sys) as text, which is cut to `bytes` - 1 and ended with a NUL. Returns its
  * length; 0: none there, or empty. Never waits, leaves no descriptor open, and is no cancellation point. */

@@ -391,7 +391,7 @@ uint32_t lifetime_sites(void)
 	return atomic_load_explicit(&lives_count, memory_order_relaxed);
 }
 
-void lifetime_alive(void tell(void *context, const struct lifetime_age *age), void *context)
+void lifetime_alive(void (*tell)(void *, const struct lifetime_age *), void *context)
 {
 	uint64_t now = now_ns();
 	for (unsigned i = 0; i < BUCKETS * WAYS; i++) {

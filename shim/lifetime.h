@@ -48,7 +48,7 @@ struct lifetime_age {
 	uint32_t weight;
 	uint64_t ns, space;
 };
-void lifetime_alive(void tell(void *context, const struct lifetime_age *age), void *context);
+void lifetime_alive(void (*tell)(void *, const struct lifetime_age *), void *context);
 
 /* The child of a fork samples anew; what its parent watched is not its own. */
 void lifetime_fork_child(void);
