@@ -136,9 +136,11 @@ SLUICE_API int prctl(int option, ...)
 
 SLUICE_API int dlclose(void *handle)
 {
+	sites_closing(1);
 	int result = NEXT(dlclose)(handle);
 	if (result == 0 && process_start())
 		sites_retire_unloaded();
+	sites_closing(-1);
 	return result;
 }
 

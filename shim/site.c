@@ -32,6 +32,7 @@ static uint32_t sites_max = LEDGER_SITES_MAX, sites_committed;
 static _Atomic bool full; /* as add_locked found it: nobody need take the lock to hear it again */
 static struct lock lock;
 static APART _Atomic bool mapping_retired[LEDGER_MAPPINGS_MAX];
+static _Atomic uint32_t closing; /* calls of dlclose under way: meanwhile code may be gone that the table still has */
 static APART struct module_places places[LEDGER_MAPPINGS_MAX];
 static _Atomic uint64_t dropped_mappings;
 static struct site_fallback other_fallback;
@@ -238,6 +239,11 @@ static void retire_locked(uint32_t mapping, bool retired)
 }
 
 /* A mapping that comes back while we look is retired wrongly, and revived by its next new allocation (is_same). */
+void sites_closing(int change)
+{
+	atomic_fetch_add_explicit(&closing, (uint32_t)change, memory_order_acq_rel);
+}
+
 void sites_retire_unloaded(void)
 {
 	if (!region)
@@ -294,14 +300,15 @@ static uint32_t mapping_of_locked(const struct module *module)
 }
 
 /* Sites ask module_find each time they are new, since their module may have been replaced; frames of others believe the
- * table, which dlclose keeps true. */
+ * table, which dlclose keeps true; while one is under way they ask too. */
 uint32_t mapping_of(uintptr_t pc)
 {
 	static _Atomic uint32_t last;
 	uint32_t count = region->mappings_count, i = atomic_load_explicit(&last, memory_order_relaxed);
 	const struct ledger_mapping *maps = ledger_mappings(region);
 	struct module module;
-	for (uint32_t n = 0; n < count; n++, i = i + 1 < count ? i + 1 : 0)
+	bool trusted = !atomic_load_explicit(&closing, memory_order_acquire);
+	for (uint32_t n = 0; trusted && n < count; n++, i = i + 1 < count ? i + 1 : 0)
 		if (pc - maps[i].start < maps[i].limit - maps[i].start && !mapping_retired[i]) {
 			atomic_store_explicit(&last, i, memory_order_relaxed);
 			return i;
@@ -350,8 +357,14 @@ static uint16_t add_locked(const struct birth *b)
 		return SITE_OTHER;
 	struct ledger_site *site = &ledger_sites(region)[number];
 	site->pc = b->context;
-	site->mapping = mapping;
-	site->offset = b->module ? b->pc - b->module->bias : b->pc;
+	if (stack != LEDGER_NONE && b->frames_count >= b->key_frames) {
+		const struct ledger_frame *last = &ledger_frames(region)[b->frames[b->key_frames - 1]];
+		site->mapping = last->mapping;
+		site->offset = last->offset;
+	} else {
+		site->mapping = mapping;
+		site->offset = b->module ? b->pc - b->module->bias : b->pc;
+	}
 	site->stack = stack;
 	site->key_frames = b->key_frames;
 	if (!index_locked((uint16_t)number, b->context))
@@ -491,5 +504,6 @@ void sites_fork_parent(void)
 
 void sites_fork_child(void)
 {
+	atomic_store_explicit(&closing, 0, memory_order_relaxed);
 	lock_reset(&lock);
 }

@@ -55,6 +55,9 @@ void site_rename_locked(uint16_t site, uintptr_t context);
 void sites_lock(void);
 void sites_unlock(void);
 
+/* Around a dlclose and what follows it: one more (1) or one less (-1) is under way. */
+void sites_closing(int change);
+
 /* After a dlclose: the sites of modules that are gone keep their counts, but their addresses may come back as other
  * code, so they are known by SITE_RETIRED | number from now on. A module that comes back where it was is the same. */
 void sites_retire_unloaded(void);
