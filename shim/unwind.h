@@ -1,9 +1,10 @@
 /* unwind.h: the frames above a call, from the unwind tables of the program's own files.
  *
- * Safe wherever malloc is: it takes no lock, allocates nothing, makes no system call but os_peek, needs about a KiB of stack,
- * and reads no stack but what stack.h allows. It finds tables through _dl_find_object, which waits for nobody, also
- * inside dlopen. It may be interrupted and entered again. Code without tables (generated, or another machine than
- * x86-64) ends it: then `whole` is false.
+ * Safe wherever malloc is, and reads no stack but what stack.h allows. Tables are found through _dl_find_object, which waits for
+ * nobody, also inside dlopen. Code without tables (generated) ends it: then `whole` is false.
+ *
+ * Two implementations: unwind.c (x86-64), which takes no lock, makes no system call but os_peek, needs a KiB of stack, and may be
+ * interrupted and entered again; and unwind_libunwind.c (other machines, V=libunwind), which says itself what it refuses.
  */
 #ifndef SLUICE_UNWIND_H
 #define SLUICE_UNWIND_H
