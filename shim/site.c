@@ -335,6 +335,12 @@ struct birth {
 	bool truncated;
 };
 
+/* The frame that the site is at: module_find may meanwhile say another mapping of the same file. */
+static uint32_t last_of_key(const struct birth *b)
+{
+	return b->key_frames && b->key_frames <= b->frames_count ? b->frames[b->key_frames - 1] : LEDGER_NONE;
+}
+
 static uint16_t add_locked(const struct birth *b)
 {
 	uint32_t number = region->sites_count;
@@ -357,13 +363,12 @@ static uint16_t add_locked(const struct birth *b)
 		return SITE_OTHER;
 	struct ledger_site *site = &ledger_sites(region)[number];
 	site->pc = b->context;
-	if (stack != LEDGER_NONE && b->frames_count >= b->key_frames) {
-		const struct ledger_frame *last = &ledger_frames(region)[b->frames[b->key_frames - 1]];
-		site->mapping = last->mapping;
-		site->offset = last->offset;
-	} else {
-		site->mapping = mapping;
-		site->offset = b->module ? b->pc - b->module->bias : b->pc;
+	site->mapping = mapping;
+	site->offset = b->module ? b->pc - b->module->bias : b->pc;
+	uint32_t last = stack != LEDGER_NONE ? last_of_key(b) : LEDGER_NONE;
+	if (last != LEDGER_NONE) {
+		site->mapping = ledger_frames(region)[last].mapping;
+		site->offset = ledger_frames(region)[last].offset;
 	}
 	site->stack = stack;
 	site->key_frames = b->key_frames;
@@ -382,6 +387,7 @@ static uint16_t intern(struct birth *b)
 	if (site == 0)
 		site = add_locked(b);
 	sites_unlock();
+	b->module = NULL; /* was ours */
 	return site;
 }
 
@@ -408,12 +414,13 @@ uint16_t site_of(uintptr_t context)
 	if (site || is_full() || context & CONTEXT_EXTENDED)
 		return site;
 	uint32_t frame = frame_of(context);
-	return intern(&(struct birth){.context = context,
-	                              .pc = context,
-	                              .frames = &frame,
-	                              .frames_count = frame != LEDGER_NONE,
-	                              .key_frames = 1,
-	                              .truncated = true});
+	struct birth birth = {.context = context,
+	                      .pc = context,
+	                      .frames = &frame,
+	                      .frames_count = frame != LEDGER_NONE,
+	                      .key_frames = 1,
+	                      .truncated = true};
+	return intern(&birth);
 }
 
 uint16_t site_born(uintptr_t context, const struct unwound *seen, uint32_t key_frames_count)
@@ -425,12 +432,13 @@ uint16_t site_born(uintptr_t context, const struct unwound *seen, uint32_t key_f
 		count++;
 	if (count < key_frames_count && key_frames_count > 1)
 		return SITE_OTHER;
-	return intern(&(struct birth){.context = context,
-	                              .pc = seen->pcs[key_frames_count - 1],
-	                              .frames = frames,
-	                              .frames_count = count,
-	                              .key_frames = key_frames_count,
-	                              .truncated = !seen->whole || count < seen->count});
+	struct birth birth = {.context = context,
+	                      .pc = seen->pcs[key_frames_count - 1],
+	                      .frames = frames,
+	                      .frames_count = count,
+	                      .key_frames = key_frames_count,
+	                      .truncated = !seen->whole || count < seen->count};
+	return intern(&birth);
 }
 
 bool site_is_listed(uint16_t site)
