@@ -191,8 +191,8 @@ static void set_kind(struct thread *thread, uint16_t tag, enum route_kind kind)
 	const struct cache *cache = &thread->heap.caches[tag];
 	if (route->kind == kind)
 		return;
-	route->allocs[route->kind] = cache->allocs - route->allocs[kind];
-	route->space[route->kind] = cache->space - route->space[kind];
+	route->allocs[route->kind] = cache->allocs + route->realloc_allocs - route->allocs[kind];
+	route->space[route->kind] = cache->space + route->realloc_space - route->space[kind];
 	route->kind = (uint8_t)kind;
 }
 

@@ -17,7 +17,7 @@
 enum route_kind { KIND_OWNED, KIND_SHARED, ROUTE_KINDS };
 
 struct route {
-	uint64_t allocs[ROUTE_KINDS]; /* of the cache's allocs, those before the last change of kind */
+	uint64_t allocs[ROUTE_KINDS]; /* of the cache's and realloc_allocs, those before the last change of kind */
 	uint64_t space[ROUTE_KINDS];
 	uint64_t reallocs;       /* of blocks of the site that moved or changed their class */
 	uint64_t realloc_allocs; /* of the others, in place: each counts as one alloc and one free */

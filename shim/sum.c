@@ -81,8 +81,8 @@ static void sum_route(struct ledger_header *l, const struct cache *live, const s
 	const struct route route_copy = *live_route, *route = &route_copy;
 	struct ledger_site *record = &ledger_sites(l)[route->site];
 	enum route_kind now = route->kind, other = now == KIND_OWNED ? KIND_SHARED : KIND_OWNED;
-	uint64_t allocs = cache->allocs - route->allocs[other] + route->realloc_allocs;
-	uint64_t space = cache->space - route->space[other] + route->realloc_space;
+	uint64_t allocs = cache->allocs + route->realloc_allocs - route->allocs[other];
+	uint64_t space = cache->space + route->realloc_space - route->space[other];
 	count_allocs(l, route->site, route->class, route_names[now], allocs, space);
 	count_allocs(l, route->site, route->class, route_names[other], route->allocs[other], route->space[other]);
 	count_frees(l, route->site, route->class, cache_frees(cache) + route->realloc_allocs);

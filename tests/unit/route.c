@@ -3,6 +3,7 @@
 #include "pools/pool.h"
 #include "shim/allocate.h"
 #include "shim/budget.h"
+#include "shim/publish.h"
 #include "shim/ready.h"
 #include "tests/acting.h"
 #include "tests/dice.h"
@@ -66,6 +67,31 @@ Test(route, the_budget_may_refuse)
 	take(0, 64, BLOCKS);
 	cr_assert_gt(thread_self->heap.owned_bytes, 0, "an eighth of what is alive is a slab");
 	whole();
+}
+
+static const uint64_t *by_route(unsigned site)
+{
+	return ledger_sites(publish(END_LIVE))[route(site, 64)->site].route_objects;
+}
+
+/* What was counted for a kind of pool stays there when the next blocks come from the other: a fork's child takes what was
+ * counted before it off. */
+Test(route, counts_by_pool_never_shrink)
+{
+	enum { COUNT = 5000, RESIZED = 2 * COUNT };
+	take(1, 64, COUNT);
+	for (unsigned i = 0; i < RESIZED; i++)
+		cr_assert_eq(reallocate(blocks[0], 60 - i % 8, pc_of(1)), blocks[0]);
+	uint64_t owned = by_route(1)[ROUTE_OWNED], shared = by_route(1)[ROUTE_SHARED];
+	cr_assert_eq(owned + shared, COUNT + RESIZED);
+	cr_assert_gt(owned, 0);
+	for (uint64_t before = shared; by_route(1)[ROUTE_SHARED] == before;) { /* the pool is full, and may not grow */
+		route_limits.own = false;
+		take(1, 64, 100);
+	}
+	cr_assert_geq(by_route(1)[ROUTE_OWNED], owned, "%lu, and were %lu", by_route(1)[ROUTE_OWNED], owned);
+	take(1, 64, 100);
+	cr_assert_geq(by_route(1)[ROUTE_OWNED], owned);
 }
 
 /* The allowance is given back with the slab that took it. */
