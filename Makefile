@@ -15,7 +15,7 @@ ifeq ($(origin CXX),default)
 CXX := $(if $(findstring clang,$(CC)),clang++,g++)
 endif
 
-POOLS     := $(patsubst %,pools/%.c,classes heap huge lock meta node os pool range remote runs walk)
+POOLS     := $(patsubst %,pools/%.c,classes decay heap huge lock meta node os pool range remote runs walk)
 SHIM      := $(patsubst %,shim/%.c,allocate budget conf context early facts fallback fallback_math fallback_start frame \
              identity inert interpose_cxx interpose_cxx_bound interpose_exit interpose_jemalloc interpose_limits \
              interpose_malloc interpose_stats lifetime module pressure process publish publish_threads ready report resident \

@@ -1,11 +1,4 @@
-/* range.c: three bitmaps over the granules (free, dirty, aged), one lock.
- *
- *   free   the granule belongs to no slab
- *   dirty  it is free and holds old bytes
- *   aged   it was already dirty at the last tick of the decay clock
- * A tick purges what is still aged and makes aged what is dirty, so a granule goes between one and two periods after it
- * became free, and one that is reused in time never goes: hysteresis without a timestamp per granule. The clock is read
- * when a run is given back or taken, so an idle process ticks no more; malloc_trim is there for it.
+/* range.c: which granules are free (runs.h) and which of them hold old bytes (decay.h), under one lock.
  *
  * Purging happens outside the lock: the run is taken off the free map, purged, and put back as clean.
  *
@@ -18,6 +11,7 @@
  */
 #include "range.h"
 
+#include "decay.h"
 #include "huge.h"
 #include "lock.h"
 #include "meta.h"
@@ -37,7 +31,6 @@ enum {
 	RECORDS_STEP = (64 << 10) / sizeof(struct slab),
 	NODES_FROM = 4 * 64,         /* granules: nodes are not looked for before the range is that large */
 	STEP_MAX = 16 * 64,          /* 16 MiB: under mlockall(MCL_FUTURE) a step is resident at once */
-	PURGE_RUN_MAX = 512,         /* granules taken off the free map at a time: 8 MiB */
 	PURGE_CALL_BYTES = 16 << 20, /* under a millisecond */
 	REFUSED_MS = 100
 };
@@ -47,23 +40,18 @@ enum {
 static struct {
 	struct lock lock;
 	struct runs runs[NODES_MAX]; /* what is free, by node */
-	uint64_t *dirty, *aged;
-	uint32_t total;       /* granules in the range */
-	uint32_t top;         /* granules below it are accessible */
-	uint32_t records_top; /* their records, in larger steps */
-	uint32_t used;        /* granules in slabs */
-	uint32_t used_max;    /* cap */
+	uint32_t total;              /* granules in the range */
+	uint32_t top;                /* granules below it are accessible */
+	uint32_t records_top;        /* their records, in larger steps */
+	uint32_t used;               /* granules in slabs */
+	uint32_t used_max;           /* cap */
 	uint32_t used_peak;
-	uint32_t dirty_count;
 	uint32_t purging;    /* runs that are off all maps while the kernel purges them */
 	uint8_t *node_of;    /* by word; NULL: one node */
 	unsigned first_node; /* its first that asked */
 	bool nodes_known;
-	int64_t decay_ms;
-	uint64_t tick_at;    /* ms */
 	uint64_t refused_at; /* ms; 0: the kernel's last word was yes */
 	size_t purged;
-	bool purge_more; /* the last tick's work is not done */
 } state;
 
 /* 64 GiB, else 16, else 4; and never more than a quarter of what RLIMIT_AS leaves the program. */
@@ -89,9 +77,10 @@ bool range_init(size_t bytes)
 	if (!base)
 		return false;
 	uint32_t total = (uint32_t)(bytes >> GRANULE_SHIFT);
-	size_t map_bytes = (size_t)total / 8, slabs_bytes = (size_t)total * sizeof(struct slab);
+	size_t slabs_bytes = (size_t)total * sizeof(struct slab);
 	struct slab *slabs = os_reserve(slabs_bytes, OS_PAGE);
-	size_t runs_size = runs_bytes(total), maps_bytes = runs_size + 2 * map_bytes + huge_bytes(total);
+	size_t runs_size = runs_bytes(total), decay_size = decay_bytes(total);
+	size_t maps_bytes = runs_size + decay_size + huge_bytes(total);
 	char *maps = os_map(maps_bytes); /* 1.6 MiB for 64 GiB, touched as far as the heap has grown */
 	if (!slabs || !maps) {
 		if (slabs)
@@ -102,12 +91,10 @@ bool range_init(size_t bytes)
 		return false;
 	}
 	runs_init(&state.runs[0], maps, total);
-	state.dirty = (uint64_t *)(void *)(maps + runs_size);
-	state.aged = (uint64_t *)(void *)(maps + runs_size + map_bytes);
-	huge_init(maps + runs_size + 2 * map_bytes);
+	decay_init(maps + runs_size, total);
+	huge_init(maps + runs_size + decay_size);
 	state.total = total;
 	state.used_max = total;
-	state.decay_ms = 1000;
 	range.slabs = slabs;
 	range.base = base;
 	range.bytes = bytes;
@@ -122,12 +109,12 @@ void range_limit(size_t active_max)
 
 void range_decay_set(int64_t decay_ms)
 {
-	state.decay_ms = decay_ms;
+	decay_period_set(decay_ms);
 }
 
 int64_t range_decay(void)
 {
-	return state.decay_ms;
+	return decay_period();
 }
 
 /* A program at its memory limit allocates on, from the fallback: the kernel is not asked again for every block. */
@@ -277,49 +264,19 @@ static enum range_refusal place_locked(unsigned granules, unsigned node, uint32_
 	return why;
 }
 
-/* The end of what can be purged in one call from `first` on: a huge page alone, and nothing else with one. */
-static uint32_t purge_end_locked(uint32_t first)
-{
-	uint32_t end = (first / HUGE_GRANULES + 1) * HUGE_GRANULES;
-	while (!huge_is(first) && end < first + PURGE_RUN_MAX && !huge_is(end))
-		end += HUGE_GRANULES;
-	end = end < first + PURGE_RUN_MAX ? end : first + PURGE_RUN_MAX;
-	return end < state.top ? end : state.top;
-}
-
-/* Is it a hole in a huge page that has too few to be split for them? */
-static bool is_kept_locked(uint32_t granule)
-{
-	uint32_t region = granule / HUGE_GRANULES * HUGE_GRANULES;
-	return huge_is(granule) && bits_count(state.dirty, region, HUGE_GRANULES) < HUGE_HOLES;
-}
-
-/* Takes one aged (or, at `all`, dirty) run off the free map to be purged; 0 when there is none. *split: first it must be told
- * that it is no part of a huge page any more. */
+/* Takes the next run to be purged off the free map; 0 when there is none. *split: first it must be told that it is no part of a
+ * huge page any more. */
 static uint32_t purgeable_locked(bool all, uint32_t from, uint32_t *first, bool *split)
 {
-	const uint64_t *map = all ? state.dirty : state.aged;
-	for (uint32_t i = from; i < state.top; i++) {
-		if (map[i / BITS_WORD] == 0) {
-			i |= BITS_WORD - 1;
-			continue;
-		}
-		if (!bit_test(map, i) || (!all && is_kept_locked(i)))
-			continue;
-		uint32_t count = 0, end = purge_end_locked(i);
-		while (i + count < end && bit_test(map, i + count))
-			count++;
-		*first = i;
-		*split = huge_is(i);
-		if (*split)
-			huge_end(i);
-		unfree_locked(i, count);
-		bits_set(state.dirty, i, count, false);
-		bits_set(state.aged, i, count, false);
-		state.dirty_count -= count;
-		return count;
-	}
-	return 0;
+	uint32_t count = decay_next(all, from, state.top, first);
+	if (!count)
+		return 0;
+	*split = huge_is(*first);
+	if (*split)
+		huge_end(*first);
+	unfree_locked(*first, count);
+	decay_remove(*first, count);
+	return count;
 }
 
 /* Purges up to `most` bytes, so that no single call of the program's pays for a whole heap. When there may be more, the
@@ -340,38 +297,19 @@ static size_t purge(bool all, size_t most)
 			huge_split(first);
 		bool clean = os_purge(range.base + ((size_t)first << GRANULE_SHIFT), (size_t)count << GRANULE_SHIFT);
 		lock_take(&state.lock);
-		if (clean) {
+		if (clean)
 			bytes += (size_t)count << GRANULE_SHIFT;
-		} else { /* locked pages: they stay dirty */
-			bits_set(state.dirty, first, count, true);
-			state.dirty_count += count;
-		}
+		else /* locked pages: they stay dirty */
+			decay_add(first, count);
 		free_locked(first, count);
 		state.purging--;
 		lock_drop(&state.lock);
 	}
 	lock_take(&state.lock);
 	state.purged += bytes;
-	state.purge_more = count != 0;
-	if (!state.purge_more)
-		memcpy(state.aged, state.dirty, (state.top + BITS_WORD - 1) / BITS_WORD * sizeof(uint64_t));
+	decay_done(count == 0, state.top);
 	lock_drop(&state.lock);
 	return bytes;
-}
-
-/* true when a tick is due; the caller then purges, after it dropped the lock. */
-static bool tick_locked(void)
-{
-	if (state.decay_ms < 0 || state.dirty_count == 0)
-		return false;
-	if (state.decay_ms == 0 || state.purge_more)
-		return true;
-	uint64_t now = os_now_ms();
-	if (now < state.tick_at)
-		return false;
-	bool due = state.tick_at != 0;
-	state.tick_at = now + (uint64_t)state.decay_ms;
-	return due;
 }
 
 /* Field by field where other threads may look: one that has just freed the last block reads owner and used once more. */
@@ -409,21 +347,14 @@ static struct slab *slab_make(uint32_t first, unsigned granules, bool zeroed)
 	return slab;
 }
 
-/* Takes free granules off the maps. Returns how many of them were dirty. Only dirty ones are aged, and a map of which nothing
- * was ever set is not even read: it stays without memory. */
+/* Takes free granules off the maps. Returns how many of them were dirty. */
 static uint32_t take_locked(uint32_t first, uint32_t count)
 {
-	uint32_t dirty = state.dirty_count ? bits_count(state.dirty, first, count) : 0;
 	unfree_locked(first, count);
-	if (dirty) {
-		bits_set(state.dirty, first, count, false);
-		bits_set(state.aged, first, count, false);
-		state.dirty_count -= dirty;
-	}
 	state.used += count;
 	if (state.used > state.used_peak)
 		state.used_peak = state.used;
-	return dirty;
+	return decay_remove(first, count);
 }
 
 static bool is_of_node(uint32_t first, uint32_t count, unsigned node)
@@ -440,8 +371,7 @@ static void give_locked(struct slab *slab, uint32_t from)
 	uint32_t first = slab_index(slab) + from, count = slab->granules - from;
 	for (uint32_t i = from; i < from + count && i < SLAB_REST_MAX; i++)
 		record_clear(&slab[i]);
-	bits_set(state.dirty, first, count, true);
-	state.dirty_count += count;
+	decay_add(first, count);
 	state.used -= count;
 	free_locked(first, count);
 }
@@ -451,10 +381,9 @@ static uint32_t region_locked(uint32_t first, uint32_t granules)
 {
 	uint32_t region = (first + HUGE_GRANULES - 1) / HUGE_GRANULES * HUGE_GRANULES;
 	if (granules > CLASS_SHARED_GRANULES_MAX || region >= first + granules || region + HUGE_GRANULES > state.top ||
-	    state.decay_ms == 0)
+	    decay_period() == 0)
 		return NO_REGION;
-	if (bits_count(runs_at(region)->free, region, HUGE_GRANULES) != HUGE_GRANULES ||
-	    (state.dirty_count && bits_count(state.dirty, region, HUGE_GRANULES)))
+	if (bits_count(runs_at(region)->free, region, HUGE_GRANULES) != HUGE_GRANULES || decay_count(region, HUGE_GRANULES))
 		return NO_REGION;
 	return huge_wants(region, state.used) ? region : NO_REGION;
 }
@@ -489,12 +418,12 @@ struct slab *range_take_some(unsigned granules, unsigned count, enum range_refus
 		tail = &slab->next;
 	}
 	*tail = SLAB_NIL;
-	bool due = tick_locked();
+	bool due = decay_is_due();
 	lock_drop(&state.lock);
 	if (region != NO_REGION)
 		huge_make(region);
 	if (due)
-		purge(state.decay_ms == 0, PURGE_CALL_BYTES);
+		purge(decay_period() == 0, PURGE_CALL_BYTES);
 	return head == SLAB_NIL ? NULL : &range.slabs[head];
 }
 
@@ -507,10 +436,10 @@ void range_give(struct slab *slab)
 {
 	lock_take(&state.lock);
 	give_locked(slab, 0);
-	bool due = tick_locked();
+	bool due = decay_is_due();
 	lock_drop(&state.lock);
 	if (due)
-		purge(state.decay_ms == 0, PURGE_CALL_BYTES);
+		purge(decay_period() == 0, PURGE_CALL_BYTES);
 }
 
 bool range_extend(struct slab *slab, unsigned granules)
@@ -535,10 +464,10 @@ void range_cut(struct slab *slab, unsigned granules)
 	lock_take(&state.lock);
 	give_locked(slab, granules);
 	slab->granules = (uint16_t)granules;
-	bool due = tick_locked();
+	bool due = decay_is_due();
 	lock_drop(&state.lock);
 	if (due)
-		purge(state.decay_ms == 0, PURGE_CALL_BYTES);
+		purge(decay_period() == 0, PURGE_CALL_BYTES);
 }
 
 void range_purge(const struct slab *slab)
@@ -580,7 +509,7 @@ struct range_usage range_usage(void)
 	size_t records = (size_t)state.top * sizeof(struct slab);
 	return (struct range_usage){.active = (size_t)state.used << GRANULE_SHIFT,
 	                            .peak_active = (size_t)state.used_peak << GRANULE_SHIFT,
-	                            .retained = (size_t)state.dirty_count << GRANULE_SHIFT,
+	                            .retained = (size_t)decay_count_all() << GRANULE_SHIFT,
 	                            .mapped = ((size_t)state.top << GRANULE_SHIFT) + records,
 	                            .metadata = records + 3 * (size_t)state.top / 8,
 	                            .purged = state.purged,
@@ -611,8 +540,7 @@ void range_fork_child(void)
 		if (slab_state(&range.slabs[i]) != SLAB_NONE) {
 			count = range.slabs[i].granules;
 		} else if (!range_is_free(i)) {
-			bits_set(state.dirty, i, 1, true);
-			state.dirty_count++;
+			decay_add(i, 1);
 			free_locked(i, 1);
 		}
 	}
