@@ -58,7 +58,7 @@ unsigned budget_allows_many(const struct thread *thread, size_t bytes, unsigned 
 
 bool budget_allows_ready(const struct thread *thread, size_t bytes)
 {
-	uint64_t slack = BUDGET_READY_SLACK + (thread->thrashes ? (uint64_t)thread->heap.tags * BUDGET_READY_TAG : 0);
+	uint64_t slack = BUDGET_READY_SLACK + (uint64_t)thread->heap.tags * BUDGET_READY_TAG;
 	return thread->ready_max + bytes <= live_bytes(thread) / 8 + slack;
 }
 

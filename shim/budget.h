@@ -14,7 +14,7 @@
 
 enum {
 	BUDGET_READY_SLACK = 512 << 10,
-	BUDGET_READY_TAG = 1 << 10, /* with less, 1000 sites of few blocks each go to the slabs at every other call */
+	BUDGET_READY_TAG = 1 << 10, /* with less, 1000 routes of few blocks each go to the slabs at every other call */
 	BUDGET_LARGE_THREAD = 4 << 20,
 	BUDGET_LARGE_PROCESS = 32 << 20
 };
@@ -28,8 +28,8 @@ bool budget_allows(const struct thread *thread, size_t bytes, uint8_t *charged);
 /* Of `count` slabs of `bytes` each, of which it may own one without the allowance: how many? */
 unsigned budget_allows_many(const struct thread *thread, size_t bytes, unsigned count);
 
-/* May the thread's caches hold `bytes` more ready? All of them together are bounded by L/8 + BUDGET_READY_SLACK, and for a
- * thread that thrashes (ready.h) by BUDGET_READY_TAG more for each route, which is of the order of what its books take. */
+/* May the thread's caches hold `bytes` more ready? All of them together are bounded by L/8 + BUDGET_READY_SLACK +
+ * BUDGET_READY_TAG for each route, which is of the order of what its books take. */
 bool budget_allows_ready(const struct thread *thread, size_t bytes);
 
 /* May its caches of large classes hold `bytes` more? If so, they are taken: of BUDGET_LARGE_THREAD for each

@@ -25,7 +25,6 @@ enum {
 	READY_SINGLE_BYTES_MAX = 4 << 20, /* of a single-block class, but always one block */
 	READY_LARGE_FEW = 4,              /* a list as short only gives back what is over */
 	CHURNED = 2,
-	THRASHING = 8, /* allocations a refill, or fewer */
 	SWEEP_REFILLS = 64
 };
 
@@ -212,20 +211,15 @@ void ready_settle(struct thread *thread)
 
 void ready_age(struct thread *thread)
 {
-	uint64_t allocs = 0, refills = thread->refills - thread->refills_seen;
 	for (uint32_t tag = 1; tag <= thread->heap.tags; tag++) {
 		const struct cache *cache = &thread->heap.caches[tag];
 		struct route *route = route_at(thread, tag);
-		allocs += cache->allocs;
 		if (is_large(route->class))
 			continue;
 		if (cache->most && taken(cache) == route->seen)
 			empty_cache(thread, (uint16_t)tag);
 		route->seen = taken(cache);
 	}
-	thread->thrashes = allocs - thread->allocs_seen < refills * THRASHING;
-	thread->allocs_seen = allocs;
-	thread->refills_seen = thread->refills;
 }
 
 /* Large classes: caches nobody has taken from since the last time give theirs back, and the heap its spare ones. */

@@ -33,8 +33,7 @@ void ready_overflow(struct thread *thread, struct cache *cache);
 /* The route is about to get a pool of its own, or to lose it: what its cache may hold is to count as such. */
 void ready_set_owned(struct thread *thread, uint16_t tag, bool owned);
 
-/* Small classes: empties the caches nobody has taken from since the last call. A thread that thrashes has refilled a cache
- * at every few allocations since then: it has more hot routes than its budget has blocks for, and gets some more. */
+/* Small classes: empties the caches nobody has taken from since the last call. */
 void ready_age(struct thread *thread);
 
 /* Large classes: the same, once a decay period has gone by; the heap's spare slabs go with it. Called at each refill, with

@@ -36,8 +36,6 @@ struct thread {
 	uint16_t stocked[CLASSES];          /* a tag of each class whose cache may have more than it needs; 0: none known */
 	uint64_t ready_large_max;           /* beside them, bytes the caches of large classes may hold ready */
 	uint64_t swept_ms;                  /* when those that nobody takes from were last looked for; 0: never */
-	uint64_t allocs_seen, refills_seen; /* when ready_age last looked */
-	bool thrashes;                      /* ready.h */
 	uint64_t look_at;                   /* refill at which lifetime.c looks for a route to sample; 0: not yet */
 	uint16_t aside[CLASSES];            /* the pool aside of each class for watched blocks; 0: none */
 	uint32_t look_tag;                  /* where it looked last */
