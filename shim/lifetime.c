@@ -3,7 +3,7 @@
  * Rates. Every LOOK_REFILLS refills a thread looks at the next LOOK_TAGS of its routes, and arms the one with the most
  * allocations since its last sample, if they are an eighth of all it has made, within PERIOD_MIN and PERIOD_MAX, and some
  * more by chance, so that no rhythm of the program's is met in step. A sample costs about half a microsecond and two sums
- * over the thread's caches, which is why a thread of many routes looks less often.
+ * over the thread's caches, which is why a thread of many routes has a longer PERIOD_MIN.
  *
  * The table is of buckets without a lock: an entry is taken by writing its block, and only who frees that block takes it out.
  * A full bucket gives up its oldest entry of the same thread, as if the block had been alive at the end ("censored").
@@ -23,6 +23,7 @@ enum {
 	LOOK_REFILLS = 32,
 	LOOK_TAGS = 16,
 	PERIOD_MIN = 128,
+	PERIOD_TAGS = 2,
 	PERIOD_MAX = 32768,
 	PERIOD_SHARE = 8,
 	ASIDE_BYTES =
@@ -241,10 +242,10 @@ static uint64_t since(uint64_t then, uint64_t now)
 
 /* --- arming ------------------------------------------------------------------------------------------------------- */
 
-static uint32_t period_of(const struct cache *cache)
+static uint32_t period_of(const struct thread *thread, const struct cache *cache)
 {
-	uint64_t period = cache->allocs / PERIOD_SHARE;
-	return (uint32_t)(period < PERIOD_MIN ? PERIOD_MIN : period > PERIOD_MAX ? PERIOD_MAX : period);
+	uint64_t period = cache->allocs / PERIOD_SHARE, least = PERIOD_MIN + thread->heap.tags / PERIOD_TAGS;
+	return (uint32_t)(period < least ? least : period > PERIOD_MAX ? PERIOD_MAX : period);
 }
 
 static uint64_t not_sampled(const struct thread *thread, uint32_t tag)
@@ -256,7 +257,7 @@ static bool is_due(const struct thread *thread, uint32_t tag)
 {
 	const struct route *route = route_at(thread, tag);
 	const struct cache *cache = &thread->heap.caches[tag];
-	uint32_t period = period_of(cache);
+	uint32_t period = period_of(thread, cache);
 	uint32_t chance = (uint32_t)(((cache->allocs ^ tag) * UINT64_C(0x9E3779B97F4A7C15) >> 40) % period);
 	return !route->is_twin && not_sampled(thread, tag) >= period / 2 + chance;
 }

@@ -20,7 +20,7 @@ enum {
 	OVERFLOW_MAX = 64, /* a batch: what goes back is still in the processor's first cache */
 	READY_MAX = 1024,  /* what goes back and forth may be longer: a program's own batches */
 	READY_BYTES_MAX = 64 << 10,
-	READY_FIRST = 2,                  /* blocks of a site that only frees, for the others, to begin with */
+	READY_FIRST = 16,                 /* blocks of a site that only frees: so they go back by lots */
 	LARGE = 4 << 10,                  /* classes above it have allowances of their own */
 	READY_SINGLE_BYTES_MAX = 4 << 20, /* of a single-block class, but always one block */
 	READY_LARGE_FEW = 4,              /* a list as short only gives back what is over */
@@ -119,15 +119,20 @@ static bool others_want(const struct thread *thread, uint16_t tag)
 	       taken(&thread->heap.caches[tag]) == route->seen;
 }
 
-/* The cache of `tag` is full. If it was refilled since the last time, or is `wanted`, it may hold twice as much, within the
- * budget. */
+static uint32_t at_first(uint32_t size)
+{
+	return READY_FIRST * size <= BATCH_BYTES_MAX ? READY_FIRST : BATCH_BYTES_MAX / size;
+}
+
+/* The cache of `tag` is full. If it was refilled since the last time, or is `wanted`, it may hold twice as much, and if it
+ * may hold nothing, some; within the budget. */
 static void more_room(struct thread *thread, uint16_t tag, bool wanted)
 {
 	struct route *route = route_at(thread, tag);
 	uint32_t twice = 2 * thread->heap.caches[tag].most, size = class_table[route->class].size;
-	if (wanted && !twice)
-		twice = READY_FIRST;
-	if ((route->refilled || wanted) && twice <= READY_MAX && twice * size <= READY_BYTES_MAX)
+	if (!twice)
+		allow_ready(thread, tag, at_first(size));
+	else if ((route->refilled || wanted) && twice <= READY_MAX && twice * size <= READY_BYTES_MAX)
 		allow_ready(thread, tag, twice);
 	route->refilled = 0;
 }
@@ -181,7 +186,7 @@ static bool more_room_at_home(struct heap *heap, uint16_t tag)
 {
 	const struct cache *cache = &heap->caches[tag];
 	const struct route *route = route_at(thread_of(heap), tag);
-	if (!route->refilled || is_large(route->class))
+	if (!route->refilled || !cache->most || is_large(route->class))
 		return false;
 	more_room(thread_of(heap), tag, false);
 	site_peak_note(route_at(thread_of(heap), tag), cache, 0);

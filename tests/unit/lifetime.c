@@ -208,7 +208,7 @@ Test(lifetime, a_watched_block_counts_as_any_other)
 	} slots[SLOTS];
 	struct dice dice = dice_of(11);
 	uint64_t watched = 0;
-	for (unsigned i = 0; i < 400000; i++) {
+	for (unsigned i = 0; i < 1200000; i++) {
 		unsigned at = (unsigned)dice_below(&dice, SLOTS);
 		size_t size = dice_chance(&dice, 2) ? dice_large_size(&dice) / 8 : 1 + dice_below(&dice, 300);
 		if (!slots[at].block) {
