@@ -3,42 +3,17 @@
 
 #include "analytics/json_out.h"
 #include "analytics/render.h"
+#include "analytics/render_values.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-static void count(struct json_out *out, const char *key, uint64_t value)
-{
-	json_out_key(out, key);
-	json_out_u64(out, value);
-}
-
-static void text(struct json_out *out, const char *key, const char *value)
-{
-	json_out_key(out, key);
-	if (value)
-		json_out_string(out, value);
-	else
-		json_out_null(out);
-}
-
-static void tally(struct json_out *out, const struct ledger_tally *t)
-{
-	count(out, "alloc_objects", t->alloc_objects);
-	count(out, "alloc_space", t->alloc_space);
-	count(out, "free_objects", t->free_objects);
-	count(out, "inuse_objects", t->inuse_objects);
-	count(out, "inuse_space", t->inuse_space);
-	count(out, "inherited_objects", t->inherited_objects);
-	count(out, "inherited_space", t->inherited_space);
-}
-
 /* Where a function is: the file and line, null and 0 when they are not known. */
 static void place(struct json_out *out, const struct name *n)
 {
-	text(out, "function", n->function);
-	text(out, "file", n->file);
-	count(out, "line", n->line);
+	render_text(out, "function", n->function);
+	render_text(out, "file", n->file);
+	render_count(out, "line", n->line);
 }
 
 static void frames(struct json_out *out, const struct report *r, const struct report_site *s, struct names *names)
@@ -52,7 +27,7 @@ static void frames(struct json_out *out, const struct report *r, const struct re
 		for (size_t i = 0; i < chain.count; i++) {
 			json_out_object_begin(out);
 			place(out, &chain.names[i]);
-			text(out, "module", chain.names[i].module);
+			render_text(out, "module", chain.names[i].module);
 			json_out_key(out, "offset");
 			json_out_hex(out, chain.names[i].offset);
 			json_out_key(out, "inlined");
@@ -69,14 +44,14 @@ static void site(struct json_out *out, const struct report *r, const struct repo
 {
 	struct name found = names_find(names, s);
 	char *via = names_via(names, s);
-	count(out, "id", s->id);
-	text(out, "module", s->mapping < r->mappings_count ? r->mappings[s->mapping].path : NULL);
+	render_count(out, "id", s->id);
+	render_text(out, "module", s->mapping < r->mappings_count ? r->mappings[s->mapping].path : NULL);
 	json_out_key(out, "offset");
 	json_out_hex(out, s->offset);
 	place(out, &found);
-	text(out, "via", via);
+	render_text(out, "via", via);
 	free(via);
-	text(out, "route", s->route < 0 ? NULL : render_route_name((enum ledger_route)s->route));
+	render_text(out, "route", s->route < 0 ? NULL : render_route_name((enum ledger_route)s->route));
 }
 
 static void one(struct json_out *out, const struct report *r, struct row *row, const struct rows_wish *wish,
@@ -85,24 +60,24 @@ static void one(struct json_out *out, const struct report *r, struct row *row, c
 	enum rows_by by = wish->by;
 	json_out_line(out);
 	json_out_object_begin(out);
-	text(out, "name", rows_name(row, by, r, s));
+	render_text(out, "name", rows_name(row, by, r, s));
 	if (by == ROWS_BY_SITE)
 		site(out, r, &r->sites[row->index], s);
 	if (by == ROWS_BY_CLASS) {
-		count(out, "size", r->classes[row->index].size);
-		count(out, "curslabs", r->classes[row->index].curslabs);
-		count(out, "slots", r->classes[row->index].slots);
+		render_count(out, "size", r->classes[row->index].size);
+		render_count(out, "curslabs", r->classes[row->index].curslabs);
+		render_count(out, "slots", r->classes[row->index].slots);
 	}
 	if (by == ROWS_BY_THREAD) {
-		count(out, "tid", r->threads[row->index].tid);
-		count(out, "alloc_objects", row->tally.alloc_objects);
-		count(out, "alloc_space", row->tally.alloc_space);
+		render_count(out, "tid", r->threads[row->index].tid);
+		render_count(out, "alloc_objects", row->tally.alloc_objects);
+		render_count(out, "alloc_space", row->tally.alloc_space);
 	} else {
-		tally(out, &row->tally);
+		render_tally(out, &row->tally);
 	}
 	if (by == ROWS_BY_SITE || by == ROWS_BY_MODULE) {
-		count(out, "realloc_objects", row->realloc_objects);
-		count(out, "cross_thread_free_objects", row->cross_thread_free_objects);
+		render_count(out, "realloc_objects", row->realloc_objects);
+		render_count(out, "cross_thread_free_objects", row->cross_thread_free_objects);
 	}
 	if (by == ROWS_BY_SITE && wish->stacks)
 		frames(out, r, &r->sites[row->index], s);
@@ -118,15 +93,15 @@ int rows_json(const struct report *r, struct names *s, const struct rows_wish *w
 	rows_sort(&rows, wish->sort, r, s);
 	json_out_open(&out, buffer, sizeof(buffer), json_out_to_fd, &fd);
 	json_out_object_begin(&out);
-	text(&out, "schema", "sluice.rows");
-	text(&out, "schema_version", "1.0");
-	text(&out, "by", rows_by_names[wish->by]);
-	text(&out, "sort", rows_sort_names[wish->sort]);
+	render_text(&out, "schema", "sluice.rows");
+	render_text(&out, "schema_version", "1.0");
+	render_text(&out, "by", rows_by_names[wish->by]);
+	render_text(&out, "sort", rows_sort_names[wish->sort]);
 	json_out_key(&out, "total");
 	json_out_object_begin(&out);
-	tally(&out, &r->memory.tally);
+	render_tally(&out, &r->memory.tally);
 	json_out_object_end(&out);
-	count(&out, "rows_total", rows.count);
+	render_count(&out, "rows_total", rows.count);
 	json_out_key(&out, "rows");
 	json_out_array_begin(&out);
 	for (size_t i = 0; i < shown; i++)
