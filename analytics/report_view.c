@@ -12,6 +12,7 @@
 #include "analytics/render.h"
 #include "analytics/site_view.h"
 #include "analytics/table.h"
+#include "analytics/tally_view.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -23,11 +24,6 @@ enum {
 };
 
 /* --- the head ----------------------------------------------------------------------------------------------------- */
-
-static void head_line(const struct terminal *t, const char *name)
-{
-	fprintf(t->stream, "%s%-10s%s", terminal_dim(t), name, terminal_plain(t));
-}
 
 /* The command line, cut to what fits a line. */
 static char *command_line(const struct report *r, const struct terminal *t)
@@ -48,33 +44,25 @@ static void head_run(const struct report *r, const struct terminal *t)
 {
 	char *command = command_line(r, t);
 	char *end = message_safe(memory_text(r->run.end));
-	head_line(t, "program");
+	view_margin(t, MARGIN_RUN, "program");
 	fprintf(t->stream, "%s%s%s\n", terminal_bold(t), command, terminal_plain(t));
-	head_line(t, "run");
+	view_margin(t, MARGIN_RUN, "run");
 	fprintf(t->stream, "pid %llu, %s%s, %s\n", (unsigned long long)r->run.pid, end,
 	        r->run.forked ? ", counted from its fork on" : "", human_duration(r->run.duration_ns).text);
 	free(command);
 	free(end);
 }
 
-static const char *blocks(uint64_t count)
-{
-	return count == 1 ? "block" : "blocks";
-}
-
 static void head_memory(const struct ledger_memory *m, const struct terminal *t)
 {
 	const struct ledger_tally *tally = &m->tally;
-	head_line(t, "allocated");
-	fprintf(t->stream, "%s %s, %s asked for\n", human_count(tally->alloc_objects).text, blocks(tally->alloc_objects),
-	        human_bytes(tally->alloc_space).text);
-	head_line(t, "live");
-	fprintf(t->stream, "%s %s, %s at the end; %s freed", human_count(tally->inuse_objects).text,
-	        blocks(tally->inuse_objects), human_bytes(tally->inuse_space).text, human_count(tally->free_objects).text);
+	view_allocated(t, MARGIN_RUN, tally);
+	fputc('\n', t->stream);
+	view_live(t, MARGIN_RUN, tally);
 	if (tally->inherited_objects)
 		fprintf(t->stream, "; %s inherited by the fork", human_count(tally->inherited_objects).text);
 	fputc('\n', t->stream);
-	head_line(t, "peak");
+	view_margin(t, MARGIN_RUN, "peak");
 	fprintf(t->stream, "%s of blocks", human_bytes(m->peak_allocated).text);
 	if (m->peak_slack)
 		fprintf(t->stream, " (perhaps %s more)", human_bytes(m->peak_slack).text);
@@ -93,7 +81,7 @@ static void head_resident(const struct ledger_resident *r, const struct terminal
 	const char *between = " =";
 	if (!r->resident)
 		return;
-	head_line(t, "resident");
+	view_margin(t, MARGIN_RUN, "resident");
 	fputs(human_bytes(r->resident).text, t->stream);
 	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
 		if (!parts[i].bytes)
@@ -109,7 +97,7 @@ static void head_routes(const struct report *r, const struct terminal *t)
 	const struct ledger_tally *all = &r->memory.tally;
 	for (int bytes = 0; bytes <= 1; bytes++) {
 		const char *between = bytes ? "of bytes: " : "of blocks:";
-		head_line(t, bytes ? "" : "routes");
+		view_margin(t, MARGIN_RUN, bytes ? "" : "routes");
 		for (unsigned i = 0; i < LEDGER_ROUTES; i++) {
 			const struct ledger_tally *route = &r->routes[i];
 			uint64_t part = bytes ? route->alloc_space : route->alloc_objects;
@@ -126,9 +114,9 @@ static void head_routes(const struct report *r, const struct terminal *t)
 		if (!r->reasons[i])
 			continue;
 		if (between[0] != ',')
-			head_line(t, "fallback");
+			view_margin(t, MARGIN_RUN, "fallback");
 		fprintf(t->stream, "%s %s (%s %s)", between, render_reason_name(i), human_count(r->reasons[i]).text,
-		        blocks(r->reasons[i]));
+		        view_blocks(r->reasons[i]));
 		between = ",";
 	}
 	if (between[0] == ',')
@@ -139,16 +127,16 @@ static void head_routes(const struct report *r, const struct terminal *t)
 static void head_quality(const struct report_quality *q, const struct terminal *t)
 {
 	if (q->untracked_frees) {
-		head_line(t, "counts");
+		view_margin(t, MARGIN_RUN, "counts");
 		fprintf(t->stream, "incomplete: %s frees could not be recorded\n", human_count(q->untracked_frees).text);
 	}
 	if (q->live_threads) {
-		head_line(t, "counts");
+		view_margin(t, MARGIN_RUN, "counts");
 		fprintf(t->stream, "%s other threads were alive; their last few counts may be missing\n",
 		        human_count(q->live_threads).text);
 	}
 	if (q->dropped_sites) {
-		head_line(t, "counts");
+		view_margin(t, MARGIN_RUN, "counts");
 		fprintf(t->stream, "%s blocks are on \"other\": the table of sites was full\n",
 		        human_count(q->dropped_sites).text);
 	}

@@ -2,6 +2,7 @@
 #include "analytics/site_facts.h"
 
 #include "analytics/human_units.h"
+#include "analytics/tally_view.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -21,11 +22,6 @@ struct short_share site_short_share(const struct ledger_life *life)
 		.share = p, .least = fmax(0, middle - half), .most = fmin(1, middle + half), .samples = n};
 }
 
-static void line(const struct terminal *t, const char *name)
-{
-	fprintf(t->stream, "%s%-12s%s", terminal_dim(t), name, terminal_plain(t));
-}
-
 static void bars(const uint64_t *buckets, unsigned count, unsigned shift, struct human unit(uint64_t), const char *what,
                  const struct terminal *t)
 {
@@ -37,7 +33,7 @@ static void bars(const uint64_t *buckets, unsigned count, unsigned shift, struct
 	for (unsigned i = 0; i < count; i++) {
 		if (!buckets[i])
 			continue;
-		line(t, what);
+		view_margin(t, MARGIN_SITE, what);
 		what = "";
 		int length = (int)((double)buckets[i] / (double)most * BAR + .5);
 		fprintf(t->stream, "%10s  %7s  %.*s\n", unit(UINT64_C(1) << (i + shift)).text,
@@ -50,7 +46,7 @@ static void view_reallocs(const struct report_site *s, const struct terminal *t)
 	const struct ledger_fact *f = &s->fact;
 	if (!s->realloc_objects)
 		return;
-	line(t, "reallocs");
+	view_margin(t, MARGIN_SITE, "reallocs");
 	fprintf(t->stream, "%s", human_count(s->realloc_objects).text);
 	if (s->has_fact) {
 		fprintf(t->stream, ", %s in place; ",
@@ -64,12 +60,12 @@ static void view_reallocs(const struct report_site *s, const struct terminal *t)
 
 static void view_space(const struct ledger_fact *f, const struct terminal *t)
 {
-	line(t, "peak");
+	view_margin(t, MARGIN_SITE, "peak");
 	fprintf(t->stream, "%s", human_bytes(f->max_space).text);
 	if (f->max_slack)
 		fprintf(t->stream, " (perhaps %s more)", human_bytes(f->max_slack).text);
 	fputc('\n', t->stream);
-	line(t, "slack");
+	view_margin(t, MARGIN_SITE, "slack");
 	fprintf(t->stream, "%s of slabs beyond the live blocks; ", human_bytes(f->slack_space).text);
 	fprintf(t->stream, "explains %s resident\n", human_bytes(f->resident_space).text);
 	bars(f->size_hist_log2, LEDGER_SIZES, 0, human_bytes, "sizes to", t);
@@ -80,7 +76,7 @@ static void view_short(const struct ledger_life *life, const struct terminal *t)
 	struct short_share share = site_short_share(life);
 	if (share.samples <= 0)
 		return;
-	line(t, "short-lived");
+	view_margin(t, MARGIN_SITE, "short-lived");
 	fprintf(t->stream, "%.0f %% (%.0f to %.0f %%), worth %.0f samples: freed before 64 KiB more were asked for\n",
 	        100 * share.share, 100 * share.least, 100 * share.most, share.samples);
 }
@@ -90,7 +86,7 @@ static void view_lives(const struct report_site *s, const struct terminal *t)
 	const struct ledger_life *life = &s->life;
 	if (!life->ns.count && !life->censored)
 		return;
-	line(t, "lifetimes");
+	view_margin(t, MARGIN_SITE, "lifetimes");
 	fprintf(t->stream, "%s samples ended, ", human_count(life->ns.count).text);
 	fprintf(t->stream, "%s were alive at the end; ", human_count(life->censored).text);
 	fprintf(t->stream, "they stand for %s of the allocations\n",
@@ -98,7 +94,7 @@ static void view_lives(const struct report_site *s, const struct terminal *t)
 	view_short(life, t);
 	if (!life->ns.weight)
 		return;
-	line(t, "");
+	view_margin(t, MARGIN_SITE, "");
 	fprintf(t->stream, "%s to ", human_duration(life->ns.min).text);
 	fprintf(t->stream, "%s, ", human_duration(life->ns.max).text);
 	fprintf(t->stream, "%s in the mean\n", human_duration(life->ns.sum / life->ns.weight).text);

@@ -11,23 +11,14 @@
 #include "analytics/render.h"
 #include "analytics/site_facts.h"
 #include "analytics/table.h"
+#include "analytics/tally_view.h"
 
 #include <stdlib.h>
-
-static void line_begin(const struct terminal *t, const char *name)
-{
-	fprintf(t->stream, "%s%-12s%s", terminal_dim(t), name, terminal_plain(t));
-}
-
-static const char *blocks(uint64_t count)
-{
-	return count == 1 ? "block" : "blocks";
-}
 
 static void show_name(struct names *s, const struct report_site *site, const struct terminal *t)
 {
 	char *name = message_safe(names_site(s, site));
-	line_begin(t, "site");
+	view_margin(t, MARGIN_SITE, "site");
 	fprintf(t->stream, "%llu, %s%s%s\n", (unsigned long long)site->id, terminal_bold(t), name, terminal_plain(t));
 	free(name);
 }
@@ -35,17 +26,13 @@ static void show_name(struct names *s, const struct report_site *site, const str
 static void show_counts(const struct report_site *site, const struct terminal *t)
 {
 	const struct ledger_tally *tally = &site->tally;
-	line_begin(t, "allocated");
-	fprintf(t->stream, "%s %s, %s asked for", human_count(tally->alloc_objects).text, blocks(tally->alloc_objects),
-	        human_bytes(tally->alloc_space).text);
+	view_allocated(t, MARGIN_SITE, tally);
 	if (tally->alloc_objects)
 		fprintf(t->stream, ", %s each", human_bytes(tally->alloc_space / tally->alloc_objects).text);
 	if (site->realloc_objects)
 		fprintf(t->stream, "; %s of them by realloc", human_count(site->realloc_objects).text);
 	fputc('\n', t->stream);
-	line_begin(t, "live");
-	fprintf(t->stream, "%s %s, %s at the end; %s freed", human_count(tally->inuse_objects).text,
-	        blocks(tally->inuse_objects), human_bytes(tally->inuse_space).text, human_count(tally->free_objects).text);
+	view_live(t, MARGIN_SITE, tally);
 	if (site->cross_thread_free_objects)
 		fprintf(t->stream, ", %s by other threads", human_count(site->cross_thread_free_objects).text);
 	fputc('\n', t->stream);
@@ -58,7 +45,7 @@ static void show_routes(const struct report_site *site, const struct terminal *t
 		if (!site->route_objects[i])
 			continue;
 		if (between[0] != ',')
-			line_begin(t, "routes");
+			view_margin(t, MARGIN_SITE, "routes");
 		fprintf(t->stream, "%s %s %s", between, render_route_name(i),
 		        human_share(site->route_objects[i], site->tally.alloc_objects).text);
 		between = ",";
