@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """The scripts of scripts/bench as people call them: `prove --simulate`, whose coverage is counted here once more; `suite`
-interrupted in its overhead; `readme` on a copy of the tables; `startup` on commands that succeed and fail.
+interrupted in its overhead; `readme` on a copy of the tables; `startup` on commands that succeed and fail;
+`identity` on notes made by hand.
 
 A signal is sent when a run has begun that comes after finished ones: a preloaded library says so into a FIFO."""
 
@@ -256,6 +257,56 @@ class Startup(unittest.TestCase):
         self.assertIn("under glibc: status 1", call("startup", "--allocators", "glibc", "--", "false", status=1))
         self.assertIn("/no/such", call("startup", "--allocators", "glibc", "--", "/no/such", status=1))
         self.assertIn("no such allocator", call("startup", "--allocators", "nomalloc", status=2))
+
+
+class Identity(unittest.TestCase):
+    """Six leaves with 1000 allocations each; addresses are only names."""
+    NOTES = [
+        # three callers, one of them rare: a wrapper only strictly
+        (504, 0, "a b1 f"), (490, 0, "a b2 f"), (6, 0, "a b3 f"),
+        # known by its name
+        (700, 1, "d* c1 f"), (300, 0, "d* c2 f"),
+        # one caller: none
+        (1000, 0, "e f c"),
+        # four callers, of which one was mistaken
+        (400, 1, "11 12 13"), (400, 0, "11 14 13"), (150, -1, "11 15 13"), (50, 1, "11 16 13"),
+        # one caller, which six call: two levels; one where the stack ends
+        *((170, told, f"20 21 {30 + i}") for i, told in enumerate((2, 2, 1, 0, 2))), (100, 2, "20 21 36"),
+        (50, 1, "20 21"),
+        # the same, but one of the six is rare
+        *((199, 0, f"40 41 {50 + i}") for i in range(5)), (5, 0, "40 41 56"),
+    ]
+
+    def setUp(self):
+        folder = tempfile.mkdtemp(prefix="sluice-identity-")
+        self.addCleanup(shutil.rmtree, folder)
+        self.folder = folder
+
+    def shares(self, rows):
+        path = os.path.join(self.folder, "notes")
+        with open(path, "w", encoding="ascii") as f:
+            f.writelines(f"{count} {told} {chain}\n" for count, told, chain in rows)
+        head, row = call("identity", "--notes", path).splitlines()
+        return dict(zip(head.split(), row.split()[1:]))
+
+    def test_all_together(self):
+        self.assertEqual(self.shares(self.NOTES), {"allocations": "6,000", "right": "80.17%", "strict": "46.83%",
+                                                   "bare": "50.00%", "astray": "2.50%"})
+
+    def test_each_leaf(self):
+        for leaf, right, strict, bare in (("a", 1000, 0, 1000), ("d*", 700, 700, 0), ("e", 1000, 1000, 1000),
+                                          ("11", 450, 450, 0), ("20", 660, 660, 0), ("40", 1000, 0, 1000)):
+            with self.subTest(leaf=leaf):
+                found = self.shares(row for row in self.NOTES if row[2].split()[0] == leaf)
+                self.assertEqual((found["right"], found["strict"], found["bare"]),
+                                 tuple(f"{n / 10:.2f}%" for n in (right, strict, bare)))
+
+    def test_one_in_a_hundred_is_not_rare(self):
+        found = self.shares([(500, 0, "a b1 f"), (490, 0, "a b2 f"), (10, 0, "a b3 f")])
+        self.assertEqual((found["right"], found["strict"]), ("0.00%", "0.00%"))
+
+    def test_nothing_noted(self):
+        self.assertEqual(self.shares([])["right"], "-")
 
 
 class Uneven:
