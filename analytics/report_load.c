@@ -8,6 +8,7 @@
 #include "analytics/memory.h"
 #include "analytics/message.h"
 #include "analytics/render.h"
+#include "analytics/report_memory.h"
 #include "analytics/report_sections.h"
 
 #include <errno.h>
@@ -81,11 +82,14 @@ enum report_result report_parse(struct report *r, const char *bytes, size_t coun
 	char wrong[REPORT_MESSAGE_MAX];
 	json_error_t error;
 	memset(r, 0, sizeof(*r));
-	json_t *root = json_loadb(bytes, count, 0, &error);
-	if (!root)
-		return say_bad_json(&error, bytes, count, path, message);
-	r->document = root;
+	r->document = report_memory_begin();
 	r->bytes = count;
+	const json_t *root = json_loadb(bytes, count, 0, &error);
+	report_memory_end();
+	if (!root) {
+		report_close(r);
+		return say_bad_json(&error, bytes, count, path, message);
+	}
 	enum report_result result = check_version(root, path, message);
 	if (result == REPORT_GOOD && !report_read_sections(r, root, wrong, sizeof(wrong)))
 		result = say(REPORT_DAMAGED, message, path, "damaged: %s", wrong);
@@ -155,6 +159,6 @@ void report_close(struct report *r)
 	for (size_t i = 0; i < r->stacks_count; i++)
 		free(r->stacks[i].frames);
 	free(r->stacks);
-	json_decref(r->document);
+	report_memory_release(r->document);
 	memset(r, 0, sizeof(*r));
 }

@@ -28,6 +28,8 @@ enum report_result {
 	REPORT_DAMAGED    /* a report, but its content cannot be true */
 };
 
+struct report_memory;
+
 /* Texts point into `document` and live as long as the report; none is NULL unless said. */
 struct report_run {
 	uint64_t pid, ppid, start_unix_ns, duration_ns;
@@ -83,8 +85,8 @@ struct report_thread {
 };
 
 struct report {
-	void *document; /* jansson's, the owner of all texts */
-	size_t bytes;   /* size of the file */
+	struct report_memory *document; /* of jansson's tree, which has all texts */
+	size_t bytes;                   /* size of the file */
 	const char *schema_version, *tool_version;
 	struct report_run run;
 	struct report_quality quality;

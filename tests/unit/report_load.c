@@ -172,6 +172,29 @@ Test(report_load, files)
 	unlink(path);
 }
 
+/* Texts lie in memory that each report has for itself, pieces of a fixed size and larger texts beside. */
+Test(report_load, reports_side_by_side)
+{
+	enum { LENGTH = 3 << 20 };
+	char message[REPORT_MESSAGE_MAX] = "";
+	char *path = malloc(LENGTH + 1);
+	struct report first, bad, second;
+	size_t count;
+	memset(path, 'x', LENGTH);
+	path[LENGTH] = 0;
+	char *text = changed("/opt/shop/bin/till", path, &count);
+	cr_assert_eq(report_parse(&first, text, count, "first", message), REPORT_GOOD, "%s", message);
+	cr_expect_eq(report_parse(&bad, text, count / 2, "bad", message), REPORT_TRUNCATED);
+	memset(text, 0, count);
+	free(text);
+	cr_assert_eq(report_parse(&second, small_text, small_bytes, "second", message), REPORT_GOOD, "%s", message);
+	cr_expect_str_eq(first.run.exe, path);
+	report_close(&first);
+	cr_expect_str_eq(second.run.exe, "/opt/shop/bin/till");
+	report_close(&second);
+	free(path);
+}
+
 static uint64_t random_next(uint64_t *state)
 {
 	*state ^= *state << 13;
