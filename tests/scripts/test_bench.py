@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """The scripts of scripts/bench as people call them: `prove --simulate`, whose coverage is counted here once more; `suite`
 interrupted in its overhead; `readme` on a copy of the tables; `startup` on commands that succeed and fail;
-`identity` on notes made by hand.
+`identity` on notes made by hand; `reading` on a small report.
 
 A signal is sent when a run has begun that comes after finished ones: a preloaded library says so into a FIFO."""
 
@@ -307,6 +307,18 @@ class Identity(unittest.TestCase):
 
     def test_nothing_noted(self):
         self.assertEqual(self.shares([])["right"], "-")
+
+
+class Reading(unittest.TestCase):
+    def test_each_view(self):
+        head, *rows = call("reading", "100", "--runs", "1").splitlines()
+        self.assertIn("100 sites", head)
+        self.assertEqual([row[:32].rstrip() for row in rows], ["sites", "modules", "one site", "all as JSON"])
+        for row in rows:
+            self.assertGreater(int(row.split()[-2]), 1, "MiB")
+
+    def test_what_cannot_be_measured(self):
+        self.assertIn("25 sites at least", call("reading", "24", status=2))
 
 
 class Uneven:
