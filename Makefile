@@ -26,8 +26,9 @@ UNWIND_BY := $(if $(filter libunwind,$(V))$(filter-out x86_64-%,$(shell $(CC) -d
 SHIM_USED := $(filter-out $(filter-out shim/$(UNWIND_BY).c,shim/unwind.c shim/unwind_libunwind.c),$(SHIM))
 ANALYTICS := $(patsubst %,analytics/%.c,cmd_doctor cmd_help cmd_report cmd_run command demangle elf_inspect flags \
              forecast human_units json_out main memory message names nearest optionset program_find render \
-             render_sites render_values render_view report_load report_memory report_rows report_sections report_view rows_json \
-             run_child run_report site_facts site_view source_lines symbol_file table tally_view terminal)
+             render_fields render_sites render_values render_view report_load report_memory report_rows \
+             report_sections report_view rows_json run_child run_report site_facts site_view source_lines \
+             symbol_file table tally_view terminal)
 # Files of shim/ that define public symbols: they go into the library only, never into a test.
 INTERPOSE := $(filter shim/interpose%,$(SHIM))
 # Files of analytics/ that the library carries too: they allocate nothing and use no stdio.

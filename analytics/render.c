@@ -130,14 +130,7 @@ static void render_resident(struct json_out *out, const struct ledger_resident *
 {
 	json_out_key(out, "resident_by");
 	json_out_object_begin(out);
-	render_count(out, "blocks", r->blocks);
-	render_count(out, "slack", r->slack);
-	render_count(out, "retained", r->retained);
-	render_count(out, "metadata", r->metadata);
-	render_count(out, "fallback", r->fallback);
-	render_count(out, "program", r->program);
-	render_count(out, "unattributed", r->unattributed);
-	render_count(out, "total", r->resident);
+	render_counts(out, r, render_resident_fields);
 	json_out_object_end(out);
 }
 
@@ -148,17 +141,7 @@ static void render_memory(struct json_out *out, const struct ledger_memory *m, c
 	json_out_object_begin(out);
 	render_count(out, "requested", m->tally.alloc_space);
 	render_count(out, "allocated", m->tally.inuse_space);
-	render_count(out, "active", m->active);
-	render_count(out, "metadata", m->metadata);
-	render_count(out, "resident", m->resident);
-	render_count(out, "mapped", m->mapped);
-	render_count(out, "retained", m->retained);
-	render_count(out, "purged", m->purged);
-	render_count(out, "pressure_trims", m->pressure_trims);
-	render_count(out, "peak_allocated", m->peak_allocated);
-	render_count(out, "peak_slack", m->peak_slack);
-	render_count(out, "peak_active", m->peak_active);
-	render_count(out, "peak_resident", m->peak_resident);
+	render_counts(out, m, render_memory_fields);
 	render_count(out, "unattributed", m->resident > explained ? m->resident - explained : 0);
 	render_tally(out, &m->tally);
 	if (facts && facts->resident.resident)

@@ -27,11 +27,7 @@ static void render_span(struct json_out *out, const char *key, const struct ledg
 	memcpy(buckets + shift, s->hist, sizeof(s->hist));
 	json_out_key(out, key);
 	json_out_object_begin(out);
-	render_count(out, "count", s->count);
-	render_count(out, "weight", s->weight);
-	render_count(out, "min", s->min);
-	render_count(out, "max", s->max);
-	render_count(out, "sum", s->sum);
+	render_counts(out, s, render_span_fields);
 	histogram(out, "hist_log2", buckets, LEDGER_LIVES + shift);
 	json_out_object_end(out);
 }
@@ -42,32 +38,16 @@ static void render_life(struct json_out *out, const struct ledger_life *life)
 	json_out_object_begin(out);
 	render_span(out, "ns", &life->ns, LEDGER_LIFE_SHIFT_NS);
 	render_span(out, "space", &life->space, LEDGER_LIFE_SHIFT_SPACE);
-	render_count(out, "censored", life->censored);
-	render_count(out, "censored_weight", life->censored_weight);
-	render_count(out, "judged", life->judged);
-	render_count(out, "judged_squares", life->judged_squares);
-	render_count(out, "short_weight", life->short_weight);
-	render_count(out, "long_weight", life->long_weight);
+	render_counts(out, life, render_life_fields);
 	json_out_object_end(out);
-}
-
-static void render_reallocs(struct json_out *out, const struct ledger_fact *f)
-{
-	render_count(out, "realloc_moved_objects", f->realloc_moved_objects);
-	render_count(out, "realloc_grown_space", f->realloc_grown_space);
-	render_count(out, "realloc_shrunk_space", f->realloc_shrunk_space);
-	render_count(out, "realloc_copied_space", f->realloc_copied_space);
 }
 
 static void render_fact(struct json_out *out, const struct ledger_fact *f, const struct ledger_facts *facts)
 {
-	render_count(out, "max_space", f->max_space);
-	render_count(out, "max_slack", f->max_slack);
-	render_count(out, "slack_space", f->slack_space);
-	render_count(out, "resident_space", f->resident_space);
+	render_counts(out, f, render_fact_fields);
 	histogram(out, "size_hist_log2", f->size_hist_log2, LEDGER_SIZES);
 	if (f->realloc_moved_objects | f->realloc_grown_space | f->realloc_shrunk_space)
-		render_reallocs(out, f);
+		render_counts(out, f, render_realloc_fields);
 	if (f->life && f->life <= facts->lives_count)
 		render_life(out, &ledger_lives(facts)[f->life - 1]);
 }

@@ -1,6 +1,8 @@
 /* render_values.c: a key and its value, as every section writes them; see render_values.h. */
 #include "analytics/render_values.h"
 
+#include <string.h>
+
 void render_count(struct json_out *out, const char *key, uint64_t value)
 {
 	json_out_key(out, key);
@@ -28,15 +30,18 @@ void render_hex(struct json_out *out, const char *key, uint64_t value)
 	json_out_hex(out, value);
 }
 
+void render_counts(struct json_out *out, const void *record, const struct render_field *fields)
+{
+	for (; fields->key[0]; fields++) {
+		uint64_t value;
+		memcpy(&value, (const char *)record + fields->at, sizeof(value));
+		render_count(out, fields->key, value);
+	}
+}
+
 void render_tally(struct json_out *out, const struct ledger_tally *t)
 {
-	render_count(out, "alloc_objects", t->alloc_objects);
-	render_count(out, "alloc_space", t->alloc_space);
-	render_count(out, "free_objects", t->free_objects);
-	render_count(out, "inuse_objects", t->inuse_objects);
-	render_count(out, "inuse_space", t->inuse_space);
-	render_count(out, "inherited_objects", t->inherited_objects);
-	render_count(out, "inherited_space", t->inherited_space);
+	render_counts(out, t, render_tally_fields);
 }
 
 bool render_tally_is_zero(const struct ledger_tally *t)

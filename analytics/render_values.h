@@ -8,11 +8,15 @@
 
 #include "analytics/json_out.h"
 #include "analytics/ledger.h"
+#include "analytics/render_fields.h"
 
 void render_count(struct json_out *out, const char *key, uint64_t value);
 void render_flag(struct json_out *out, const char *key, bool value);
 void render_text(struct json_out *out, const char *key, const char *value); /* NULL: null */
 void render_hex(struct json_out *out, const char *key, uint64_t value);     /* as json_out_hex() */
+
+/* The counts of a record that a table names. */
+void render_counts(struct json_out *out, const void *record, const struct render_field *fields);
 
 /* The seven counters, each under its own name in the object that is open. */
 void render_tally(struct json_out *out, const struct ledger_tally *t);

@@ -1,13 +1,14 @@
 /* report_sections.c: moves a parsed report from jansson's tree into the structs of report_load.h.
  *
- * Driven by tables of (key, offset), with types checked on the way. The first thing that is wrong is kept with its
- * path ("sites[3].alloc_space") and everything after it is still moved, harmlessly: so no caller needs to look between
- * two fields. A count is a JSON integer from 0 to 2^63 - 1. Texts stay in jansson's tree, which the report owns.
+ * Driven by tables of (key, offset), the writer's where it has one (render_fields.h), with types checked on the way.
+ * The first thing that is wrong is kept with its path ("sites[3].alloc_space") and everything after it is still moved,
+ * harmlessly: so no caller needs to look between two fields. A count is a JSON integer from 0 to 2^63 - 1. Texts stay in jansson's tree, which the report owns.
  */
 #include "analytics/report_sections.h"
 
 #include "analytics/memory.h"
 #include "analytics/render.h"
+#include "analytics/render_fields.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,11 +21,6 @@ struct reader {
 	bool in_table;
 	const struct report *report; /* so far */
 	char wrong[160];             /* "" while all is good */
-};
-
-struct field {
-	const char *key;
-	size_t at; /* offset of a uint64_t in the struct */
 };
 
 static void set_wrong(struct reader *in, const char *key, const char *what)
@@ -49,15 +45,13 @@ static uint64_t get_count(struct reader *in, const json_t *object, const char *k
 	return (uint64_t)json_integer_value(value);
 }
 
-static void get_counts(struct reader *in, const json_t *object, void *to, const struct field *fields, size_t count)
+static void get_counts(struct reader *in, const json_t *object, void *to, const struct render_field *fields)
 {
-	for (size_t i = 0; i < count; i++) {
-		uint64_t value = get_count(in, object, fields[i].key);
-		memcpy((char *)to + fields[i].at, &value, sizeof(value));
+	for (; fields->key[0]; fields++) {
+		uint64_t value = get_count(in, object, fields->key);
+		memcpy((char *)to + fields->at, &value, sizeof(value));
 	}
 }
-
-#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
 /* The text, "" when it is missing; NULL, if `or_null`, when it is null. */
 static const char *get_text(struct reader *in, const json_t *object, const char *key, bool or_null)
@@ -106,30 +100,22 @@ static const json_t *get_object(struct reader *in, const json_t *object, const c
 
 static void get_tally(struct reader *in, const json_t *object, struct ledger_tally *to)
 {
-	static const struct field fields[] = {
-		{"alloc_objects", offsetof(struct ledger_tally, alloc_objects)},
-		{"alloc_space", offsetof(struct ledger_tally, alloc_space)},
-		{"free_objects", offsetof(struct ledger_tally, free_objects)},
-		{"inuse_objects", offsetof(struct ledger_tally, inuse_objects)},
-		{"inuse_space", offsetof(struct ledger_tally, inuse_space)},
-		{"inherited_objects", offsetof(struct ledger_tally, inherited_objects)},
-		{"inherited_space", offsetof(struct ledger_tally, inherited_space)},
-	};
-	get_counts(in, object, to, fields, COUNT_OF(fields));
+	get_counts(in, object, to, render_tally_fields);
 }
 
 /* --- one function for each section -------------------------------------------------------------------------------- */
 
 static void read_run(struct reader *in, const json_t *run, struct report *r)
 {
-	static const struct field fields[] = {
+	static const struct render_field fields[] = {
 		{"pid", offsetof(struct report_run, pid)},
 		{"ppid", offsetof(struct report_run, ppid)},
 		{"start_unix_ns", offsetof(struct report_run, start_unix_ns)},
 		{"duration_ns", offsetof(struct report_run, duration_ns)},
+		{"", 0},
 	};
 	const json_t *argv = json_object_get(run, "argv");
-	get_counts(in, run, &r->run, fields, COUNT_OF(fields));
+	get_counts(in, run, &r->run, fields);
 	r->run.exe = get_text(in, run, "exe", false);
 	r->run.end = get_text(in, run, "end", false);
 	r->run.fallback = get_text(in, run, "fallback", false);
@@ -148,49 +134,27 @@ static void read_run(struct reader *in, const json_t *run, struct report *r)
 
 static void read_quality(struct reader *in, const json_t *quality, struct report_quality *q)
 {
-	static const struct field dropped[] = {
+	static const struct render_field dropped[] = {
 		{"sites", offsetof(struct report_quality, dropped_sites)},
 		{"threads", offsetof(struct report_quality, dropped_threads)},
 		{"mappings", offsetof(struct report_quality, dropped_mappings)},
+		{"", 0},
 	};
 	q->site_counts = get_text(in, quality, "site_counts", false);
 	q->live_threads = get_count(in, quality, "live_threads");
 	q->untracked_frees = get_count(in, quality, "untracked_frees");
-	get_counts(in, get_object(in, quality, "dropped"), q, dropped, COUNT_OF(dropped));
+	get_counts(in, get_object(in, quality, "dropped"), q, dropped);
 }
 
 static void read_memory(struct reader *in, const json_t *memory, struct ledger_memory *m)
 {
-	static const struct field fields[] = {
-		{"active", offsetof(struct ledger_memory, active)},
-		{"metadata", offsetof(struct ledger_memory, metadata)},
-		{"resident", offsetof(struct ledger_memory, resident)},
-		{"mapped", offsetof(struct ledger_memory, mapped)},
-		{"retained", offsetof(struct ledger_memory, retained)},
-		{"purged", offsetof(struct ledger_memory, purged)},
-		{"pressure_trims", offsetof(struct ledger_memory, pressure_trims)},
-		{"peak_allocated", offsetof(struct ledger_memory, peak_allocated)},
-		{"peak_slack", offsetof(struct ledger_memory, peak_slack)},
-		{"peak_active", offsetof(struct ledger_memory, peak_active)},
-		{"peak_resident", offsetof(struct ledger_memory, peak_resident)},
-	};
-	get_counts(in, memory, m, fields, COUNT_OF(fields));
+	get_counts(in, memory, m, render_memory_fields);
 	get_tally(in, memory, &m->tally);
 }
 
 static void read_resident(struct reader *in, const json_t *memory, struct ledger_resident *r)
 {
-	static const struct field fields[] = {
-		{"blocks", offsetof(struct ledger_resident, blocks)},
-		{"slack", offsetof(struct ledger_resident, slack)},
-		{"retained", offsetof(struct ledger_resident, retained)},
-		{"metadata", offsetof(struct ledger_resident, metadata)},
-		{"fallback", offsetof(struct ledger_resident, fallback)},
-		{"program", offsetof(struct ledger_resident, program)},
-		{"unattributed", offsetof(struct ledger_resident, unattributed)},
-		{"total", offsetof(struct ledger_resident, resident)},
-	};
-	get_counts(in, get_object(in, memory, "resident_by"), r, fields, COUNT_OF(fields));
+	get_counts(in, get_object(in, memory, "resident_by"), r, render_resident_fields);
 }
 
 static void read_routing(struct reader *in, const json_t *routing, struct report *r)
@@ -205,15 +169,16 @@ static void read_routing(struct reader *in, const json_t *routing, struct report
 
 static void read_class(struct reader *in, const json_t *record, void *to)
 {
-	static const struct field fields[] = {
+	static const struct render_field fields[] = {
 		{"size", offsetof(struct ledger_class, size)},
 		{"slab_size", offsetof(struct ledger_class, slab_size)},
 		{"curslabs", offsetof(struct ledger_class, curslabs)},
 		{"slots", offsetof(struct ledger_class, slots)},
+		{"", 0},
 	};
 	struct ledger_class *c = to;
 	get_tally(in, record, &c->tally);
-	get_counts(in, record, c, fields, COUNT_OF(fields));
+	get_counts(in, record, c, fields);
 	c->tally.alloc_objects = get_count(in, record, "nmalloc"); /* jemalloc's words, see render.c */
 	c->tally.free_objects = get_count(in, record, "ndalloc");
 	c->tally.inuse_objects = get_count(in, record, "curregs");
@@ -308,30 +273,16 @@ static void get_histogram(struct reader *in, const json_t *object, const char *k
 
 static void read_fact(struct reader *in, const json_t *record, struct ledger_fact *f)
 {
-	static const struct field fields[] = {
-		{"max_space", offsetof(struct ledger_fact, max_space)},
-		{"max_slack", offsetof(struct ledger_fact, max_slack)},
-		{"slack_space", offsetof(struct ledger_fact, slack_space)},
-		{"resident_space", offsetof(struct ledger_fact, resident_space)},
-		{"realloc_moved_objects", offsetof(struct ledger_fact, realloc_moved_objects)},
-		{"realloc_grown_space", offsetof(struct ledger_fact, realloc_grown_space)},
-		{"realloc_shrunk_space", offsetof(struct ledger_fact, realloc_shrunk_space)},
-		{"realloc_copied_space", offsetof(struct ledger_fact, realloc_copied_space)},
-	};
-	get_counts(in, record, f, fields, COUNT_OF(fields));
+	get_counts(in, record, f, render_fact_fields);
+	get_counts(in, record, f, render_realloc_fields);
 	get_histogram(in, record, "size_hist_log2", f->size_hist_log2, LEDGER_SIZES);
 }
 
 /* The ledger keeps no buckets below 2^shift: render.c writes them as empty. */
 static void read_span(struct reader *in, const json_t *span, struct ledger_span *s, unsigned shift)
 {
-	static const struct field fields[] = {
-		{"count", offsetof(struct ledger_span, count)}, {"weight", offsetof(struct ledger_span, weight)},
-		{"min", offsetof(struct ledger_span, min)},     {"max", offsetof(struct ledger_span, max)},
-		{"sum", offsetof(struct ledger_span, sum)},
-	};
 	uint64_t buckets[LEDGER_LIVES + LEDGER_LIFE_SHIFT_NS] = {0};
-	get_counts(in, span, s, fields, COUNT_OF(fields));
+	get_counts(in, span, s, render_span_fields);
 	get_histogram(in, span, "hist_log2", buckets, LEDGER_LIVES + shift);
 	for (unsigned i = 0; i < LEDGER_LIVES + shift; i++)
 		s->hist[i < shift ? 0 : i - shift] += buckets[i];
@@ -339,32 +290,25 @@ static void read_span(struct reader *in, const json_t *span, struct ledger_span 
 
 static void read_life(struct reader *in, const json_t *life, struct ledger_life *l)
 {
-	static const struct field fields[] = {
-		{"censored", offsetof(struct ledger_life, censored)},
-		{"censored_weight", offsetof(struct ledger_life, censored_weight)},
-		{"judged", offsetof(struct ledger_life, judged)},
-		{"judged_squares", offsetof(struct ledger_life, judged_squares)},
-		{"short_weight", offsetof(struct ledger_life, short_weight)},
-		{"long_weight", offsetof(struct ledger_life, long_weight)},
-	};
-	get_counts(in, life, l, fields, COUNT_OF(fields));
+	get_counts(in, life, l, render_life_fields);
 	read_span(in, get_object(in, life, "ns"), &l->ns, LEDGER_LIFE_SHIFT_NS);
 	read_span(in, get_object(in, life, "space"), &l->space, LEDGER_LIFE_SHIFT_SPACE);
 }
 
 static void read_site(struct reader *in, const json_t *record, void *to)
 {
-	static const struct field fields[] = {
+	static const struct render_field fields[] = {
 		{"id", offsetof(struct report_site, id)},
 		{"symbol_offset", offsetof(struct report_site, symbol_offset)},
 		{"realloc_objects", offsetof(struct report_site, realloc_objects)},
 		{"cross_thread_free_objects", offsetof(struct report_site, cross_thread_free_objects)},
+		{"", 0},
 	};
 	struct report_site *s = to;
 	const json_t *mapping = json_object_get(record, "mapping");
 	uint64_t index = get_count(in, record, "mapping");
 	const json_t *routes = get_object(in, record, "routes");
-	get_counts(in, record, s, fields, COUNT_OF(fields));
+	get_counts(in, record, s, fields);
 	get_tally(in, record, &s->tally);
 	s->offset = get_address(in, record, "offset");
 	s->has_fact = json_object_get(record, "max_space");
@@ -384,15 +328,16 @@ static void read_site(struct reader *in, const json_t *record, void *to)
 
 static void read_thread(struct reader *in, const json_t *record, void *to)
 {
-	static const struct field fields[] = {
+	static const struct render_field fields[] = {
 		{"tid", offsetof(struct report_thread, tid)},
 		{"start_unix_ns", offsetof(struct report_thread, start_unix_ns)},
 		{"end_unix_ns", offsetof(struct report_thread, end_unix_ns)},
 		{"alloc_objects", offsetof(struct report_thread, alloc_objects)},
 		{"alloc_space", offsetof(struct report_thread, alloc_space)},
+		{"", 0},
 	};
 	struct report_thread *t = to;
-	get_counts(in, record, t, fields, COUNT_OF(fields));
+	get_counts(in, record, t, fields);
 	t->name = get_text(in, record, "name", false);
 }
 
