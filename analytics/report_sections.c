@@ -2,7 +2,8 @@
  *
  * Driven by tables of (key, offset), the writer's where it has one (render_fields.h), with types checked on the way.
  * The first thing that is wrong is kept with its path ("sites[3].alloc_space") and everything after it is still moved,
- * harmlessly: so no caller needs to look between two fields. A count is a JSON integer from 0 to 2^63 - 1. Texts stay in jansson's tree, which the report owns.
+ * harmlessly: so no caller needs to look between two fields. A count is a JSON integer from 0 to 2^63 - 1. Texts stay
+ * in jansson's tree, which the report owns.
  */
 #include "analytics/report_sections.h"
 
