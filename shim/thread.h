@@ -29,19 +29,19 @@ struct thread {
 	struct front front;
 	struct heap heap; /* begins with the caches: front and caches are what a sentinel has too (thread.c) */
 	uint64_t refills;
-	uint64_t misses;                    /* look-ups that found their key away from home, since the index last grew */
-	uint32_t ledger_thread;             /* its record in the ledger */
-	uint64_t ready_max;                 /* bytes all caches may hold ready */
-	uint64_t ready_owned_max;           /* of those, the caches whose route owns a pool */
-	uint16_t stocked[CLASSES];          /* a tag of each class whose cache may have more than it needs; 0: none known */
-	uint64_t ready_large_max;           /* beside them, bytes the caches of large classes may hold ready */
-	uint64_t swept_ms;                  /* when those that nobody takes from were last looked for; 0: never */
-	uint64_t look_at;                   /* refill at which lifetime.c looks for a route to sample; 0: not yet */
-	uint16_t aside[CLASSES];            /* the pool aside of each class for watched blocks; 0: none */
-	uint32_t look_tag;                  /* where it looked last */
-	uint64_t calls_heard;               /* of those to give back memory (pressure.c) */
-	int64_t live_noted;                 /* live bytes last told to peak.h */
-	uint64_t base_objects, base_space;  /* the heap's totals when this thread took it over */
+	uint64_t misses;                   /* look-ups that found their key away from home, since the index last grew */
+	uint32_t ledger_thread;            /* its record in the ledger */
+	uint64_t ready_max;                /* bytes all caches may hold ready */
+	uint64_t ready_owned_max;          /* of those, the caches whose route owns a pool */
+	uint16_t stocked[CLASSES];         /* a tag of each class whose cache may have more than it needs; 0: none known */
+	uint64_t ready_large_max;          /* beside them, bytes the caches of large classes may hold ready */
+	uint64_t swept_ms;                 /* when those that nobody takes from were last looked for; 0: never */
+	uint64_t look_at;                  /* refill at which lifetime.c looks for a route to sample; 0: not yet */
+	uint16_t aside[CLASSES];           /* the pool aside of each class for watched blocks; 0: none */
+	uint32_t look_tag;                 /* where it looked last */
+	uint64_t calls_heard;              /* of those to give back memory (pressure.c) */
+	int64_t live_noted;                /* live bytes last told to peak.h */
+	uint64_t base_objects, base_space; /* the heap's totals when this thread took it over */
 	struct route *routes[HEAP_TAGS_MAX / ROUTES_CHUNK];
 };
 
