@@ -1,362 +1,33 @@
-/* unwind.c: a reader of .eh_frame (System V ABI for x86-64, 3.7; DWARF 4, 6.4; LSB 5, "Exception Frames").
+/* unwind.c: walking over frames by the rules of .eh_frame (eh_frame.h).
  *
  * Why not libunwind: Debian's archive is not position-independent, so it would be one more library in every process, as
  * much start-up as all of ours; it blocks signals by two system calls a step and holds locks that a fork's child would
  * inherit; and it asks dl_iterate_phdr, which waits for whoever is inside dlopen. tests/unit/unwind.c holds this file
  * against it, frame by frame.
  *
- * Only two registers are followed, the stack and the frame pointer: compilers give a frame's place by these. What they say of
- * a return address does not change while its file is loaded, so it is kept in a small table: a step is then some ten
- * instructions. An entry is two words, the second xored into the first, so that a torn one never matches (R. Hyatt and T.
+ * What the tables say of a return address does not change while its file is loaded, so it is kept in a small table: a step is then
+ * some ten instructions. An entry is two words, the second xored into the first, so that a torn one never matches (R. Hyatt and T.
  * Mann, "A lockless transposition table", 2002).
  */
-#define _GNU_SOURCE
 #include "unwind.h"
 
 #include "confined.h"
+#include "eh_frame.h"
 #include "pools/apart.h"
 #include "pools/os.h"
 #include "stack.h"
 
-#include <dlfcn.h>
 #include <stdatomic.h>
 #include <stddef.h>
-#include <string.h>
 
-#pragma weak _dl_find_object
-
-#if defined(__x86_64__) && !defined(__ILP32__)
-
-enum { REG_BP = 6, REG_SP = 7, REG_RA = 16 };
-enum { OWN_FRAMES_MAX = 16, STATES_MAX = 4, INSTRUCTIONS_MAX = 4096, EXPRESSION_DEPTH = 8, SLOTS = 1024 };
-
-/* How to find a register of the caller. */
-enum how { SAME, AT_CFA, EXPRESSION, UNKNOWN };
-
-struct place {
-	enum how how;
-	int64_t offset;       /* AT_CFA: saved there */
-	const uint8_t *block; /* EXPRESSION: where it is saved */
-};
-
-struct rules {
-	int cfa_register; /* REG_BP or REG_SP; -1: by cfa_block; else it cannot be followed */
-	int64_t cfa_offset;
-	const uint8_t *cfa_block;
-	struct place bp, ra;
-};
+enum { OWN_FRAMES_MAX = 16, SLOTS = 1024 };
 
 struct walk {
-	uintptr_t pc, sp, bp;
-	bool exact; /* pc is where the code goes on, not behind a call: a signal came there */
+	struct eh_registers at;
+	bool exact; /* at.pc is where the code goes on, not behind a call: a signal came there */
 	bool fixed; /* the frame just left has one size */
 	bool outermost;
 };
-
-/* --- reading what the file says ----------------------------------------------------------------------------------- */
-
-struct bytes {
-	const uint8_t *at, *end;
-};
-
-static uint64_t read_uint(struct bytes *b, unsigned bytes)
-{
-	uint64_t value = 0;
-	if ((size_t)(b->end - b->at) < bytes) {
-		b->at = b->end;
-		return 0;
-	}
-	memcpy(&value, b->at, bytes);
-	b->at += bytes;
-	return value;
-}
-
-static uint64_t read_uleb(struct bytes *b)
-{
-	uint64_t value = 0;
-	for (unsigned shift = 0; b->at < b->end; shift += 7) {
-		uint8_t byte = *b->at++;
-		value |= shift < 64 ? (uint64_t)(byte & 127) << shift : 0;
-		if (!(byte & 128))
-			break;
-	}
-	return value;
-}
-
-static int64_t read_sleb(struct bytes *b)
-{
-	uint64_t value = 0;
-	unsigned shift = 0;
-	uint8_t byte = 0;
-	while (b->at < b->end) {
-		byte = *b->at++;
-		value |= shift < 64 ? (uint64_t)(byte & 127) << shift : 0;
-		shift += 7;
-		if (!(byte & 128))
-			break;
-	}
-	if (shift < 64 && byte & 64)
-		value |= -(UINT64_C(1) << shift);
-	return (int64_t)value;
-}
-
-enum { ENCODED_PCREL = 0x10, ENCODED_DATAREL = 0x30, ENCODED_BYTES4 = 0x03, ENCODED_SIGNED4 = 0x0b };
-
-/* A pointer; 0 when its encoding is none that linkers write for code. */
-static uintptr_t read_encoded(struct bytes *b, uint8_t encoding)
-{
-	uintptr_t here = (uintptr_t)b->at;
-	uint64_t value;
-	switch (encoding & 0x0f) {
-	case 0x00: /* an address */
-	case 0x04:
-	case 0x0c:
-		value = read_uint(b, 8);
-		break;
-	case ENCODED_BYTES4:
-		value = read_uint(b, 4);
-		break;
-	case ENCODED_SIGNED4:
-		value = (uint64_t)(int64_t)(int32_t)read_uint(b, 4);
-		break;
-	default:
-		b->at = b->end;
-		return 0;
-	}
-	return (encoding & 0x70) == ENCODED_PCREL ? here + value : value;
-}
-
-struct description {
-	struct bytes common, own; /* instructions */
-	uint64_t code_align;
-	int64_t data_align;
-	uintptr_t start; /* of the code it is about */
-	bool is_signal;
-};
-
-/* A record of .eh_frame: what follows its length. */
-static struct bytes record(const uint8_t *at)
-{
-	uint32_t length;
-	memcpy(&length, at, sizeof(length));
-	if (length == 0 || length == UINT32_MAX) /* the end, or 64 bits, which nobody writes */
-		return (struct bytes){at, at};
-	return (struct bytes){at + sizeof(length), at + sizeof(length) + length};
-}
-
-static bool read_common(const uint8_t *at, struct description *d, uint8_t *encoding, bool *augmented)
-{
-	struct bytes b = record(at);
-	read_uint(&b, 4); /* 0: a common one */
-	uint8_t version = (uint8_t)read_uint(&b, 1);
-	const char *letters = (const char *)b.at;
-	b.at += strnlen(letters, (size_t)(b.end - b.at)) + 1;
-	if (b.at >= b.end || (version != 1 && version != 3))
-		return false;
-	d->code_align = read_uleb(&b);
-	d->data_align = read_sleb(&b);
-	if ((version == 1 ? read_uint(&b, 1) : read_uleb(&b)) != REG_RA)
-		return false;
-	*encoding = 0;
-	*augmented = *letters == 'z';
-	if (*augmented) {
-		uint64_t length = read_uleb(&b);
-		struct bytes data = b;
-		if (length > (uint64_t)(b.end - b.at))
-			return false;
-		b.at += length;
-		for (letters++; *letters; letters++)
-			if (*letters == 'R')
-				*encoding = (uint8_t)read_uint(&data, 1);
-			else if (*letters == 'L')
-				read_uint(&data, 1);
-			else if (*letters == 'P')
-				read_encoded(&data, (uint8_t)read_uint(&data, 1));
-			else if (*letters == 'S')
-				d->is_signal = true;
-	} else if (*letters) {
-		return false;
-	}
-	d->common = b;
-	return true;
-}
-
-static bool read_description(const uint8_t *at, uintptr_t pc, struct description *d)
-{
-	struct bytes b = record(at);
-	uint8_t encoding;
-	bool augmented;
-	const uint8_t *here = b.at;
-	uint32_t back = (uint32_t)read_uint(&b, 4);
-	if (back == 0 || !read_common(here - back, d, &encoding, &augmented))
-		return false;
-	d->start = read_encoded(&b, encoding);
-	uintptr_t length = read_encoded(&b, encoding & 0x0f);
-	if (pc - d->start >= length)
-		return false;
-	if (augmented) {
-		uint64_t skip = read_uleb(&b);
-		if (skip > (uint64_t)(b.end - b.at))
-			return false;
-		b.at += skip;
-	}
-	d->own = b;
-	return true;
-}
-
-/* The linker's sorted table: pairs of (start of code, its record), relative to the table's header. */
-static const uint8_t *find_record(uintptr_t pc)
-{
-	struct dl_find_object found;
-	if (!_dl_find_object || _dl_find_object((void *)pc, &found) != 0 || !found.dlfo_eh_frame)
-		return NULL;
-	const uint8_t *header = found.dlfo_eh_frame;
-	struct bytes b = {header + 4, header + 4 + 16};
-	if (header[0] != 1 || header[2] != ENCODED_BYTES4 || header[3] != (ENCODED_DATAREL | ENCODED_SIGNED4))
-		return NULL;
-	read_encoded(&b, header[1]);
-	uint32_t count = (uint32_t)read_uint(&b, 4), low = 0;
-	int64_t wanted = (int64_t)(pc - (uintptr_t)header);
-	const uint8_t *table = b.at;
-	int32_t pair[2] = {0, 0};
-	for (uint32_t high = count; low < high;) { /* the first that begins behind pc */
-		uint32_t middle = low + (high - low) / 2;
-		memcpy(pair, table + (size_t)middle * sizeof(pair), sizeof(pair));
-		if (pair[0] <= wanted)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	if (low == 0)
-		return NULL;
-	memcpy(pair, table + (size_t)(low - 1) * sizeof(pair), sizeof(pair));
-	return header + pair[1];
-}
-
-/* --- what it means ------------------------------------------------------------------------------------------------ */
-
-static void set_place(struct rules *rules, uint64_t reg, struct place place)
-{
-	if (reg == REG_BP)
-		rules->bp = place;
-	else if (reg == REG_RA)
-		rules->ra = place;
-}
-
-static void restore_place(struct rules *rules, const struct rules *first, uint64_t reg)
-{
-	set_place(rules, reg, reg == REG_BP ? first->bp : first->ra);
-}
-
-static const uint8_t *skip_block(struct bytes *b)
-{
-	const uint8_t *block = b->at;
-	uint64_t length = read_uleb(b);
-	if (length > (uint64_t)(b->end - b->at))
-		length = (uint64_t)(b->end - b->at);
-	b->at += length;
-	return block;
-}
-
-struct machine {
-	struct rules now, first, kept[STATES_MAX];
-	unsigned depth;
-	uintptr_t at;
-};
-
-/* The rare ones, which have no operand in their opcode; false: one that we do not know. */
-static bool run_long(struct machine *m, struct bytes *b, uint8_t op, const struct description *d)
-{
-	struct rules *now = &m->now;
-	uint64_t reg;
-	switch (op) {
-	case 0x00: /* nop */
-		return true;
-	case 0x02: /* advance_loc1, 2, 4 */
-	case 0x03:
-	case 0x04:
-		m->at += read_uint(b, 1u << (op - 2)) * d->code_align;
-		return true;
-	case 0x05: /* offset_extended */
-	case 0x11: /* offset_extended_sf */
-		reg = read_uleb(b);
-		set_place(now, reg,
-		          (struct place){AT_CFA, (op == 0x05 ? (int64_t)read_uleb(b) : read_sleb(b)) * d->data_align, NULL});
-		return true;
-	case 0x06: /* restore_extended */
-		restore_place(now, &m->first, read_uleb(b));
-		return true;
-	case 0x07: /* undefined */
-		set_place(now, read_uleb(b), (struct place){.how = UNKNOWN});
-		return true;
-	case 0x08: /* same_value */
-		set_place(now, read_uleb(b), (struct place){.how = SAME});
-		return true;
-	case 0x0a: /* remember_state */
-		if (m->depth == STATES_MAX)
-			return false;
-		m->kept[m->depth++] = *now;
-		return true;
-	case 0x0b: /* restore_state */
-		if (m->depth == 0)
-			return false;
-		*now = m->kept[--m->depth];
-		return true;
-	case 0x0c: /* def_cfa, def_cfa_sf */
-	case 0x12:
-		now->cfa_register = (int)read_uleb(b);
-		now->cfa_offset = op == 0x0c ? (int64_t)read_uleb(b) : read_sleb(b) * d->data_align;
-		return true;
-	case 0x0d: /* def_cfa_register */
-		now->cfa_register = (int)read_uleb(b);
-		return true;
-	case 0x0e: /* def_cfa_offset, def_cfa_offset_sf */
-		now->cfa_offset = (int64_t)read_uleb(b);
-		return true;
-	case 0x13:
-		now->cfa_offset = read_sleb(b) * d->data_align;
-		return true;
-	case 0x0f: /* def_cfa_expression */
-		now->cfa_register = -1;
-		now->cfa_block = skip_block(b);
-		return true;
-	case 0x10: /* expression */
-		reg = read_uleb(b);
-		set_place(now, reg, (struct place){EXPRESSION, 0, skip_block(b)});
-		return true;
-	case 0x2e: /* GNU_args_size */
-		read_uleb(b);
-		return true;
-	default:
-		return false;
-	}
-}
-
-/* Runs up to the place `pc`. */
-static bool run(struct machine *m, struct bytes b, uintptr_t pc, const struct description *d)
-{
-	for (int n = 0; b.at < b.end && n < INSTRUCTIONS_MAX; n++) {
-		uint8_t op = *b.at++;
-		unsigned low = op & 63;
-		switch (op >> 6) {
-		case 1: /* advance_loc */
-			m->at += low * d->code_align;
-			break;
-		case 2: /* offset */
-			set_place(&m->now, low, (struct place){AT_CFA, (int64_t)read_uleb(&b) * d->data_align, NULL});
-			break;
-		case 3: /* restore */
-			restore_place(&m->now, &m->first, low);
-			break;
-		default:
-			if (!run_long(m, &b, op, d))
-				return false;
-		}
-		if (m->at > pc)
-			break;
-	}
-	return true;
-}
 
 static bool load(uintptr_t from, uintptr_t slot, uintptr_t *value)
 {
@@ -367,53 +38,6 @@ static bool load(uintptr_t from, uintptr_t slot, uintptr_t *value)
 		return true;
 	}
 	return !confined() && os_peek(value, (const void *)slot, sizeof(*value));
-}
-
-/* The few operations that compilers and glibc write, on a stack that begins with `top`. */
-static bool evaluate(const uint8_t *block, const struct walk *w, uintptr_t top, uintptr_t *result)
-{
-	uintptr_t stack[EXPRESSION_DEPTH] = {top}, value;
-	unsigned depth = 1;
-	struct bytes head = {block, block + 10}, b;
-	uint64_t length = read_uleb(&head);
-	for (b = (struct bytes){head.at, head.at + length}; b.at < b.end;) {
-		uint8_t op = *b.at++;
-		uintptr_t *one = &stack[depth - 1], *two = depth > 1 ? &stack[depth - 2] : NULL;
-		if (op == 0x06) { /* deref */
-			if (!load(w->sp, *one, one))
-				return false;
-			continue;
-		}
-		if (op == 0x23) { /* plus_uconst */
-			*one += read_uleb(&b);
-			continue;
-		}
-		if (op == 0x1a || op == 0x22 || op == 0x24 || op == 0x2a) { /* and, plus, shl, ge */
-			if (!two)
-				return false;
-			*two = op == 0x1a   ? *two & *one
-			       : op == 0x22 ? *two + *one
-			       : op == 0x24 ? *two << (*one & 63)
-			                    : *two >= *one;
-			depth--;
-			continue;
-		}
-		if (op >= 0x30 && op < 0x50) /* lit */
-			value = op - 0x30u;
-		else if (op == 0x70 + REG_BP)
-			value = w->bp + (uintptr_t)read_sleb(&b);
-		else if (op == 0x70 + REG_SP)
-			value = w->sp + (uintptr_t)read_sleb(&b);
-		else if (op == 0x70 + REG_RA)
-			value = w->pc + (uintptr_t)read_sleb(&b);
-		else
-			return false;
-		if (depth == EXPRESSION_DEPTH)
-			return false;
-		stack[depth++] = value;
-	}
-	*result = stack[depth - 1];
-	return true;
 }
 
 /* --- a step ------------------------------------------------------------------------------------------------------- */
@@ -453,114 +77,115 @@ void unwind_forget(void)
 }
 
 /* The usual frame in one word; 0: it is another. */
-static uint64_t compress(const struct rules *r)
+static uint64_t compress(const struct eh_rules *r)
 {
-	uint64_t words = (uint64_t)r->cfa_offset / 8, saved = r->bp.how == AT_CFA ? (uint64_t)-r->bp.offset / 8 : 0;
-	if (r->ra.how == UNKNOWN)
-		return KEPT_VALID | KEPT_OUTERMOST;
-	if ((r->cfa_register != REG_SP && r->cfa_register != REG_BP) || r->cfa_offset <= 0 || r->cfa_offset % 8 ||
-	    r->ra.how != AT_CFA || r->ra.offset != -8 || (r->bp.how != SAME && r->bp.how != AT_CFA) || r->bp.offset % 8 ||
-	    r->bp.offset > 0 || words >> KEPT_FIELD || saved >> KEPT_FIELD)
+	uint64_t words = (uint64_t)r->cfa_offset / 8, saved = r->bp.how == EH_AT_CFA ? (uint64_t)-r->bp.offset / 8 : 0;
+	if (r->is_signal)
 		return 0;
-	return KEPT_VALID | (r->cfa_register == REG_BP ? KEPT_BY_BP : 0) | words << KEPT_SHIFT |
+	if (r->ra.how == EH_UNKNOWN)
+		return KEPT_VALID | KEPT_OUTERMOST;
+	if ((r->cfa_register != EH_SP && r->cfa_register != EH_BP) || r->cfa_offset <= 0 || r->cfa_offset % 8 ||
+	    r->ra.how != EH_AT_CFA || r->ra.offset != -8 || (r->bp.how != EH_SAME && r->bp.how != EH_AT_CFA) ||
+	    r->bp.offset % 8 || r->bp.offset > 0 || words >> KEPT_FIELD || saved >> KEPT_FIELD)
+		return 0;
+	return KEPT_VALID | (r->cfa_register == EH_BP ? KEPT_BY_BP : 0) | words << KEPT_SHIFT |
 	       saved << (KEPT_SHIFT + KEPT_FIELD);
 }
 
 static bool step_kept(struct walk *w, uint64_t kept)
 {
 	uint64_t mask = (UINT64_C(1) << KEPT_FIELD) - 1, saved = kept >> (KEPT_SHIFT + KEPT_FIELD) & mask;
-	uintptr_t cfa = (kept & KEPT_BY_BP ? w->bp : w->sp) + 8 * (kept >> KEPT_SHIFT & mask), pc;
+	uintptr_t cfa = (kept & KEPT_BY_BP ? w->at.bp : w->at.sp) + 8 * (kept >> KEPT_SHIFT & mask), pc;
 	if (kept & KEPT_OUTERMOST) {
 		w->outermost = true;
 		return false;
 	}
-	if (cfa <= w->sp || !load(w->sp, cfa - 8, &pc) || (saved && !load(w->sp, cfa - 8 * saved, &w->bp)))
+	if (cfa <= w->at.sp || !load(w->at.sp, cfa - 8, &pc) || (saved && !load(w->at.sp, cfa - 8 * saved, &w->at.bp)))
 		return false;
 	w->fixed = !(kept & KEPT_BY_BP);
-	w->sp = cfa;
-	w->pc = pc;
+	w->at.sp = cfa;
+	w->at.pc = pc;
 	w->exact = false;
 	return true;
 }
 
-static bool find_place(const struct place *place, const struct walk *w, uintptr_t cfa, uintptr_t *value)
+static bool find_place(const struct eh_place *place, const struct walk *w, uintptr_t cfa, uintptr_t *value)
 {
 	uintptr_t slot = cfa + (uintptr_t)place->offset;
-	if (place->how == SAME)
+	if (place->how == EH_SAME)
 		return true;
-	if (place->how == UNKNOWN || (place->how == EXPRESSION && !evaluate(place->block, w, cfa, &slot)))
+	if (place->how == EH_UNKNOWN ||
+	    (place->how == EH_EXPRESSION && !eh_frame_evaluate(place->block, &w->at, load, &slot)))
 		return false;
-	return load(w->sp, slot, value);
+	return load(w->at.sp, slot, value);
+}
+
+static bool find_cfa(const struct eh_rules *r, const struct walk *w, uintptr_t *cfa)
+{
+	*cfa = 0;
+	if (r->cfa_register == -1)
+		return eh_frame_evaluate(r->cfa_block, &w->at, load, cfa);
+	*cfa = (r->cfa_register == EH_BP ? w->at.bp : w->at.sp) + (uintptr_t)r->cfa_offset;
+	return r->cfa_register == EH_BP || r->cfa_register == EH_SP;
 }
 
 /* Frames that do not fit the table: a signal's, those of assembler and of functions that align their stack. */
-static bool step_other(struct walk *w, const struct rules *r, bool is_signal)
+static bool step_other(struct walk *w, const struct eh_rules *r)
 {
-	uintptr_t cfa = (r->cfa_register == REG_BP ? w->bp : w->sp) + (uintptr_t)r->cfa_offset, pc = 0, bp = w->bp;
-	if (r->cfa_register == -1 ? !evaluate(r->cfa_block, w, 0, &cfa)
-	                          : r->cfa_register != REG_BP && r->cfa_register != REG_SP)
+	uintptr_t cfa, pc = 0, bp = w->at.bp;
+	if (!find_cfa(r, w, &cfa))
 		return false;
-	if ((!is_signal && cfa <= w->sp) || !find_place(&r->ra, w, cfa, &pc))
+	if ((!r->is_signal && cfa <= w->at.sp) || !find_place(&r->ra, w, cfa, &pc))
 		return false;
 	if (!find_place(&r->bp, w, cfa, &bp))
 		bp = 0;
-	*w = (struct walk){.pc = pc, .sp = cfa, .bp = bp, .exact = is_signal};
+	*w = (struct walk){.at = {.pc = pc, .sp = cfa, .bp = bp}, .exact = r->is_signal};
 	return true;
 }
 
 /* One frame outwards; false: the end, or it cannot be followed. */
 static bool step(struct walk *w)
 {
-	uintptr_t pc = w->pc - !w->exact; /* a call may be its function's last instruction */
+	uintptr_t pc = w->at.pc - !w->exact; /* a call may be its function's last instruction */
 	uint64_t kept = kept_of(pc);
 	if (kept)
 		return step_kept(w, kept);
-	if (w->pc < 4096) {
-		w->outermost = w->pc == 0;
+	if (w->at.pc < 4096) {
+		w->outermost = w->at.pc == 0;
 		return false;
 	}
-	struct machine m;
-	struct description d = {.is_signal = false};
-	const uint8_t *at = find_record(pc);
-	if (!at || !read_description(at, pc, &d))
+	struct eh_rules rules;
+	if (!eh_frame_rules(pc, &rules))
 		return false;
-	m.now = (struct rules){.cfa_register = REG_SP, .ra = {.how = UNKNOWN}};
-	m.depth = 0;
-	m.at = d.start;
-	if (!run(&m, d.common, UINTPTR_MAX, &d))
-		return false;
-	m.first = m.now;
-	if (!run(&m, d.own, pc, &d))
-		return false;
-	kept = d.is_signal ? 0 : compress(&m.now);
+	kept = compress(&rules);
 	if (!kept)
-		return step_other(w, &m.now, d.is_signal);
+		return step_other(w, &rules);
 	keep(pc, kept);
 	return step_kept(w, kept);
 }
 
 static bool reach(struct walk *w, uintptr_t cfa)
 {
-	for (int i = 0; i < OWN_FRAMES_MAX && w->sp < cfa; i++)
+	for (int i = 0; i < OWN_FRAMES_MAX && w->at.sp < cfa; i++)
 		if (!step(w))
 			return false;
-	return w->sp == cfa;
+	return w->at.sp == cfa;
 }
 
 __attribute__((noinline)) void unwind(uintptr_t cfa, uint32_t max, struct unwound *to)
 {
 	/* This function has a frame pointer, since it is asked for; so the caller's is where it points. */
 	const uintptr_t *frame = __builtin_frame_address(0);
-	struct walk w = {.pc = frame[1], .sp = (uintptr_t)(frame + 2), .bp = frame[0]};
+	struct walk w = {.at = {.pc = frame[1], .sp = (uintptr_t)(frame + 2), .bp = frame[0]}};
 	to->count = 0;
 	to->whole = false;
 	if (!reach(&w, cfa))
 		return;
 	for (max = max < UNWIND_FRAMES_MAX ? max : UNWIND_FRAMES_MAX; to->count < max;) {
 		uint32_t i = to->count++;
-		to->pcs[i] = w.pc;
+		to->pcs[i] = w.at.pc;
 		if (i < UNWIND_SLOTS_MAX)
-			to->slots[i] = w.sp - sizeof(uintptr_t);
+			to->slots[i] = w.at.sp - sizeof(uintptr_t);
 		bool more = step(&w);
 		if (i < UNWIND_SLOTS_MAX)
 			to->fixed[i] = more && w.fixed;
@@ -569,16 +194,3 @@ __attribute__((noinline)) void unwind(uintptr_t cfa, uint32_t max, struct unwoun
 	}
 	to->whole = w.outermost;
 }
-
-#else
-
-void unwind(uintptr_t cfa, uint32_t max, struct unwound *to)
-{
-	(void)cfa, (void)max;
-	to->count = 0;
-	to->whole = false;
-}
-
-void unwind_forget(void) {}
-
-#endif
