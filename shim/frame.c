@@ -1,6 +1,7 @@
 /* frame.c: see frame.h. Reading is lock-free, as in site.c: a record is complete before its number is stored. */
 #include "frame.h"
 
+#include "mapping.h"
 #include "pools/apart.h"
 #include "pools/os.h"
 #include "site.h"

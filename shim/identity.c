@@ -5,6 +5,7 @@
 #ifdef SLUICE_IDENTITY
 
 #include "context.h"
+#include "mapping.h"
 #include "pools/lock.h"
 #include "pools/os.h"
 #include "unwind.h"

@@ -11,11 +11,11 @@
 #include "allocate.h"
 #include "confined.h"
 #include "fallback_start.h"
+#include "mapping.h"
 #include "pools/node.h"
 #include "pools/range.h"
 #include "pressure.h"
 #include "process.h"
-#include "site.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -136,11 +136,11 @@ SLUICE_API int prctl(int option, ...)
 
 SLUICE_API int dlclose(void *handle)
 {
-	sites_closing(1);
+	mappings_closing(1);
 	int result = NEXT(dlclose)(handle);
 	if (result == 0 && process_start())
-		sites_retire_unloaded();
-	sites_closing(-1);
+		mappings_retire_unloaded();
+	mappings_closing(-1);
 	return result;
 }
 

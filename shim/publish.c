@@ -10,6 +10,7 @@
 #include "context.h"
 #include "facts.h"
 #include "fallback.h"
+#include "mapping.h"
 #include "module.h"
 #include "peak.h"
 #include "pools/apart.h"

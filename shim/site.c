@@ -9,12 +9,12 @@
 
 #include "context.h"
 #include "frame.h"
+#include "mapping.h"
 #include "pools/apart.h"
 #include "pools/lock.h"
 #include "pools/meta.h"
 #include "pools/os.h"
 #include "route.h"
-#include "unwind.h"
 #include "wrapper_names.h"
 
 #include <string.h>
@@ -31,10 +31,6 @@ static struct ledger_header *region;
 static uint32_t sites_max = LEDGER_SITES_MAX, sites_committed;
 static _Atomic bool full; /* as add_locked found it: nobody need take the lock to hear it again */
 static struct lock lock;
-static APART _Atomic bool mapping_retired[LEDGER_MAPPINGS_MAX];
-static _Atomic uint32_t closing; /* calls of dlclose under way: meanwhile code may be gone that the table still has */
-static APART struct module_places places[LEDGER_MAPPINGS_MAX];
-static _Atomic uint64_t dropped_mappings;
 static struct site_fallback other_fallback;
 static APART struct site_fallback *_Atomic fallback_chunks[LEDGER_SITES_MAX / FALLBACK_CHUNK + 1];
 
@@ -155,19 +151,6 @@ static bool index_locked(uint16_t number, uintptr_t context)
 	return index_put_locked(number, context);
 }
 
-/* Of the same file? Where it has no build-id, only a file at the same place is. */
-static bool is_same(uint32_t mapping, const struct module *module)
-{
-	const struct ledger_mapping *map = &ledger_mappings(region)[mapping];
-	const struct module_places *was = &places[mapping], *is = &module->places;
-	bool in_place = map->start == module->start && map->limit == module->limit;
-	bool moved =
-		mapping_retired[mapping] && map->build_id_bytes && map->limit - map->start == module->limit - module->start;
-	return (in_place || moved) && map->build_id_bytes == module->build_id_bytes &&
-	       memcmp(map->build_id, module->build_id, module->build_id_bytes) == 0 && was->mark_bytes == is->mark_bytes &&
-	       memcmp(was->mark, is->mark, is->mark_bytes) == 0;
-}
-
 void site_rename_locked(uint16_t number, uintptr_t context)
 {
 	/* A thread that is in the old code's allocation at this moment may count it once more on the old one; there is none
@@ -208,7 +191,7 @@ static uintptr_t context_now(const struct ledger_site *site)
 	for (uint32_t i = 0; i < key_frames(site); i++) {
 		struct ledger_frame frame;
 		bool in_file = key_frame(site, i, &frame);
-		if (in_file && mapping_retired[frame.mapping])
+		if (in_file && mapping_is_retired(frame.mapping))
 			return 0;
 		uintptr_t pc = frame.offset + (in_file ? ledger_mappings(region)[frame.mapping].bias : 0);
 		context = i ? context_extend(context, pc) : pc;
@@ -217,7 +200,7 @@ static uintptr_t context_now(const struct ledger_site *site)
 }
 
 /* A wrapper's routes are never asked for by its context, whether it is there or not. */
-static void move_site_locked(uint16_t number)
+static void move_locked(uint16_t number)
 {
 	const struct ledger_site *site = &ledger_sites(region)[number];
 	uintptr_t context = context_now(site);
@@ -229,101 +212,11 @@ static void move_site_locked(uint16_t number)
 	site_rename_locked(number, context);
 }
 
-static void retire_locked(uint32_t mapping, bool retired)
+void sites_moved_locked(uint32_t mapping)
 {
-	mapping_retired[mapping] = retired;
-	unwind_forget();
 	for (uint32_t i = 1; i < region->sites_count; i++)
 		if (key_is_in(&ledger_sites(region)[i], mapping))
-			move_site_locked((uint16_t)i);
-}
-
-/* A mapping that comes back while we look is retired wrongly, and revived by its next new allocation (is_same). */
-void sites_closing(int change)
-{
-	atomic_fetch_add_explicit(&closing, (uint32_t)change, memory_order_acq_rel);
-}
-
-void sites_retire_unloaded(void)
-{
-	if (!region)
-		return;
-	lock_take(&lock);
-	uint32_t count = region->mappings_count;
-	lock_drop(&lock);
-	for (uint32_t i = 0; i < count; i++) {
-		if (mapping_retired[i] || module_is_loaded(&ledger_mappings(region)[i], &places[i]))
-			continue;
-		lock_take(&lock);
-		if (!mapping_retired[i])
-			retire_locked(i, true);
-		lock_drop(&lock);
-	}
-}
-
-static void place_locked(uint32_t mapping, const struct module *module)
-{
-	struct ledger_mapping *map = &ledger_mappings(region)[mapping];
-	map->start = module->start;
-	map->limit = module->limit;
-	map->bias = module->bias;
-	places[mapping] = module->places;
-}
-
-static void revive_locked(uint32_t mapping, const struct module *module)
-{
-	place_locked(mapping, module);
-	retire_locked(mapping, false);
-}
-
-/* A module's mapping, added when it is new. The module was found by the caller, outside the lock. */
-static uint32_t mapping_of_locked(const struct module *module)
-{
-	struct ledger_mapping *maps = ledger_mappings(region);
-	for (uint32_t i = region->mappings_count; i-- > 0;)
-		if (is_same(i, module)) {
-			if (mapping_retired[i])
-				revive_locked(i, module);
-			return i;
-		}
-	if (region->mappings_count == LEDGER_MAPPINGS_MAX) {
-		atomic_fetch_add_explicit(&dropped_mappings, 1, memory_order_relaxed);
-		return LEDGER_NONE;
-	}
-	struct ledger_mapping *map = &maps[region->mappings_count];
-	place_locked(region->mappings_count, module);
-	map->path = ledger_string(module->path, strlen(module->path));
-	map->build_id_bytes = module->build_id_bytes;
-	memcpy(map->build_id, module->build_id, sizeof(map->build_id));
-	wrapper_names_read(region->mappings_count, module);
-	return region->mappings_count++;
-}
-
-/* Sites ask module_find each time they are new, since their module may have been replaced; frames of others believe the
- * table, which dlclose keeps true; while one is under way they ask too. */
-uint32_t mapping_of(uintptr_t pc)
-{
-	static _Atomic uint32_t last;
-	uint32_t count = region->mappings_count, i = atomic_load_explicit(&last, memory_order_relaxed);
-	const struct ledger_mapping *maps = ledger_mappings(region);
-	struct module module;
-	bool trusted = !atomic_load_explicit(&closing, memory_order_acquire);
-	for (uint32_t n = 0; trusted && n < count; n++, i = i + 1 < count ? i + 1 : 0)
-		if (pc - maps[i].start < maps[i].limit - maps[i].start && !mapping_retired[i]) {
-			atomic_store_explicit(&last, i, memory_order_relaxed);
-			return i;
-		}
-	if (!module_find(pc, &module))
-		return LEDGER_NONE;
-	sites_lock();
-	uint32_t mapping = mapping_of_locked(&module);
-	sites_unlock();
-	return mapping;
-}
-
-bool mapping_is_retired(uint32_t mapping)
-{
-	return mapping_retired[mapping];
+			move_locked((uint16_t)i);
 }
 
 /* What a new site is made of. */
@@ -344,7 +237,7 @@ static uint32_t last_of_key(const struct birth *b)
 static uint16_t add_locked(const struct birth *b)
 {
 	uint32_t number = region->sites_count;
-	uint32_t mapping = b->module ? mapping_of_locked(b->module) : LEDGER_NONE;
+	uint32_t mapping = b->module ? mapping_add_locked(b->module) : LEDGER_NONE;
 	uint16_t revived = find(b->context); /* the module came back */
 	if (revived)
 		return revived;
@@ -490,16 +383,6 @@ const struct site_fallback *site_fallback_seen(uint16_t site)
 	return chunk ? &chunk[site % FALLBACK_CHUNK] : NULL;
 }
 
-const struct module_places *mapping_places(uint32_t mapping)
-{
-	return &places[mapping];
-}
-
-uint64_t mappings_dropped(void)
-{
-	return atomic_load_explicit(&dropped_mappings, memory_order_relaxed);
-}
-
 void sites_fork_prepare(void)
 {
 	lock_take(&lock);
@@ -512,6 +395,6 @@ void sites_fork_parent(void)
 
 void sites_fork_child(void)
 {
-	atomic_store_explicit(&closing, 0, memory_order_relaxed);
+	mappings_fork_child();
 	lock_reset(&lock);
 }

@@ -9,7 +9,6 @@
 #define SLUICE_SITE_H
 
 #include "analytics/ledger.h"
-#include "module.h"
 #include "unwind.h"
 
 #include <stdatomic.h>
@@ -55,12 +54,9 @@ void site_rename_locked(uint16_t site, uintptr_t context);
 void sites_lock(void);
 void sites_unlock(void);
 
-/* Around a dlclose and what follows it: one more (1) or one less (-1) is under way. */
-void sites_closing(int change);
-
-/* After a dlclose: the sites of modules that are gone keep their counts, but their addresses may come back as other
- * code, so they are known by SITE_RETIRED | number from now on. A module that comes back where it was is the same. */
-void sites_retire_unloaded(void);
+/* After a mapping was retired or revived: the sites whose key is in it keep their counts, but where their addresses may come back
+ * as other code they are known by SITE_RETIRED | number from now on. A module that comes back is the same. */
+void sites_moved_locked(uint32_t mapping);
 
 #define SITE_RETIRED (UINT64_C(1) << 55) /* no code is there, and a key has room for it (route_key) */
 
@@ -76,17 +72,6 @@ const struct site_fallback *site_fallback_seen(uint16_t site);
 /* The ledger (NULL when sites_init failed), and a string put into it (offset 0 when full), by any thread. */
 struct ledger_header *ledger(void);
 struct ledger_string ledger_string(const char *text, size_t bytes);
-
-uint64_t mappings_dropped(void);
-
-/* The mapping an address in some caller's code belongs to, new if need be; LEDGER_NONE: no file. Takes the lock for a new one. */
-uint32_t mapping_of(uintptr_t pc);
-
-/* Is it unloaded? */
-bool mapping_is_retired(uint32_t mapping);
-
-/* Where to read a mapping's module, for as long as it is there. */
-const struct module_places *mapping_places(uint32_t mapping);
 
 void sites_fork_prepare(void);
 void sites_fork_parent(void);

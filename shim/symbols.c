@@ -10,6 +10,7 @@
 #include "symbols.h"
 
 #include "frame.h"
+#include "mapping.h"
 #include "module.h"
 #include "pools/apart.h"
 #include "site.h"

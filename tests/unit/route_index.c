@@ -2,6 +2,7 @@
  * is counted as "other", and a library that comes back finds its own. */
 #include "pools/pool.h"
 #include "shim/allocate.h"
+#include "shim/mapping.h"
 #include "shim/publish.h"
 #include "shim/route.h"
 #include "shim/site.h"
@@ -193,7 +194,7 @@ static void *load(void)
 static void unload(void *handle)
 {
 	cr_assert_eq(dlclose(handle), 0);
-	sites_retire_unloaded();
+	mappings_retire_unloaded();
 }
 
 /* A block of each kind from each of its sites, allocated and freed; the tags say where they were counted. */

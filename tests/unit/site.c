@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "shim/site.h"
 #include "pools/meta.h"
+#include "shim/mapping.h"
 #include "tests/dice.h"
 #include "tests/forked.h"
 #include "tests/guest.h"
@@ -131,11 +132,11 @@ Test(site, a_closed_library_takes_its_sites_along)
 	uint16_t site = site_of(pc), beside = site_of(pc + 1);
 	if (ledger_sites(ledger())[site].mapping == LEDGER_NONE)
 		cr_skip_test("this C library cannot be asked (glibc before 2.35)");
-	sites_retire_unloaded();
+	mappings_retire_unloaded();
 	cr_assert_eq(site_pc(site), pc, "it is still there");
 	for (int i = 0; i < 50; i++) {
 		cr_assert_eq(dlclose(handle), 0);
-		sites_retire_unloaded();
+		mappings_retire_unloaded();
 		cr_assert_eq(site_pc(site), SITE_RETIRED | site);
 		cr_assert_eq(site_pc(beside), SITE_RETIRED | beside);
 		cr_assert_eq(site_pc(libc), libc_pc);
