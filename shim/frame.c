@@ -106,12 +106,11 @@ uint32_t frame_of(uintptr_t pc)
 	return frame;
 }
 
-uintptr_t frame_pc(uint32_t frame)
+uintptr_t frame_pc(const struct ledger_frame *frame)
 {
-	const struct ledger_frame *is = &ledger_frames(ledger())[frame];
-	if (is->mapping == LEDGER_NONE)
-		return is->offset;
-	return mapping_is_retired(is->mapping) ? 0 : is->offset + ledger_mappings(ledger())[is->mapping].bias;
+	if (frame->mapping == LEDGER_NONE)
+		return frame->offset;
+	return mapping_is_retired(frame->mapping) ? 0 : frame->offset + ledger_mappings(ledger())[frame->mapping].bias;
 }
 
 uint32_t stack_add_locked(const uint32_t *frames, uint32_t count, bool truncated)

@@ -7,7 +7,7 @@
 #ifndef SLUICE_FRAME_H
 #define SLUICE_FRAME_H
 
-#include "unwind.h"
+#include "analytics/ledger.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -15,8 +15,8 @@
 /* The frame a return address is, new if need be. Takes the sites' lock. */
 uint32_t frame_of(uintptr_t pc);
 
-/* Where that code is now; 0: nowhere. */
-uintptr_t frame_pc(uint32_t frame);
+/* The return address that a frame is now; 0: its file is unloaded. */
+uintptr_t frame_pc(const struct ledger_frame *frame);
 
 /* The stack of these frames; LEDGER_NONE: no room. Under the sites' lock. */
 uint32_t stack_add_locked(const uint32_t *frames, uint32_t count, bool truncated);

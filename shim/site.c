@@ -159,27 +159,24 @@ void site_rename_locked(uint16_t number, uintptr_t context)
 	routes_rename(number, context);
 }
 
-/* Where the `i`th return address of the site's key is; false: not in a file, so for ever. */
-static bool key_frame(const struct ledger_site *site, uint32_t i, struct ledger_frame *frame)
-{
-	uint32_t count;
-	if (site->stack == LEDGER_NONE)
-		*frame = (struct ledger_frame){.offset = site->offset, .mapping = site->mapping};
-	else
-		*frame = ledger_frames(region)[stack_frames(site->stack, &count)[i]];
-	return frame->mapping != LEDGER_NONE;
-}
-
 static uint32_t key_frames(const struct ledger_site *site)
 {
 	return site->stack == LEDGER_NONE ? 1 : site->key_frames;
 }
 
+/* The `i`th return address of the site's key. */
+static struct ledger_frame key_frame(const struct ledger_site *site, uint32_t i)
+{
+	uint32_t count;
+	if (site->stack == LEDGER_NONE)
+		return (struct ledger_frame){.offset = site->offset, .mapping = site->mapping};
+	return ledger_frames(region)[stack_frames(site->stack, &count)[i]];
+}
+
 static bool key_is_in(const struct ledger_site *site, uint32_t mapping)
 {
-	struct ledger_frame frame;
 	for (uint32_t i = 0; i < key_frames(site); i++)
-		if (key_frame(site, i, &frame) && frame.mapping == mapping)
+		if (key_frame(site, i).mapping == mapping)
 			return true;
 	return false;
 }
@@ -189,11 +186,10 @@ static uintptr_t context_now(const struct ledger_site *site)
 {
 	uintptr_t context = 0;
 	for (uint32_t i = 0; i < key_frames(site); i++) {
-		struct ledger_frame frame;
-		bool in_file = key_frame(site, i, &frame);
-		if (in_file && mapping_is_retired(frame.mapping))
+		const struct ledger_frame frame = key_frame(site, i);
+		uintptr_t pc = frame_pc(&frame);
+		if (!pc)
 			return 0;
-		uintptr_t pc = frame.offset + (in_file ? ledger_mappings(region)[frame.mapping].bias : 0);
 		context = i ? context_extend(context, pc) : pc;
 	}
 	return context;

@@ -1,8 +1,8 @@
 /* site.h: places that allocate, interned to a number.
  *
- * A site is the context of the interposed call (context.h): its return address, or a number for several. Site 0 is "other": it takes what the table has no room for. A
- * site is never forgotten, so a number is good for the life of the process; but it is retired when its module is
- * unloaded, and then another site may have its address. Its module is looked up once, when the site
+ * A site is the context of the interposed call (context.h): its return address, or a number for several. Site 0 is "other": it
+ * takes what the table has no room for. A site is never forgotten, so a number is good for the life of the process; but it is
+ * retired when its module is unloaded, and then another site may have its address. Its module is looked up once, when the site
  * is first seen, without a lock (glibc's _dl_find_object), because it may be unloaded later.
  */
 #ifndef SLUICE_SITE_H

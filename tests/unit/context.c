@@ -75,7 +75,7 @@ static uintptr_t key_pc_of(const struct ledger_site *site, uint32_t i)
 	uint32_t count;
 	const uint32_t *frames = stack_frames(site->stack, &count);
 	cr_assert_lt(i, count);
-	return frame_pc(frames[i]);
+	return frame_pc(&ledger_frames(ledger())[frames[i]]);
 }
 
 /* Each in turn takes the first block of a class: that is a refill, where learning is. */
