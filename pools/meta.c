@@ -9,7 +9,6 @@
 #include "lock.h"
 #include "os.h"
 
-#include <stdatomic.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -86,6 +85,16 @@ void *meta_take(size_t bytes)
 	void *fresh = piece ? NULL : chunk_take_locked((size_t)1 << shift);
 	lock_drop(&lock);
 	return piece ? memset(piece, 0, (size_t)1 << shift) : fresh;
+}
+
+void *meta_chunk(void *_Atomic *home, size_t bytes)
+{
+	void *is = atomic_load_explicit(home, memory_order_acquire);
+	void *fresh = is ? NULL : meta_take(bytes);
+	if (!fresh || atomic_compare_exchange_strong(home, &is, fresh))
+		return is ? is : fresh;
+	meta_give(fresh, bytes); /* another thread was first */
+	return is;
 }
 
 void meta_give(void *returned, size_t bytes)

@@ -6,11 +6,15 @@
 #ifndef SLUICE_META_H
 #define SLUICE_META_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 
 /* At least `bytes`, zero-filled, aligned to 64; NULL when the kernel refuses. */
 void *meta_take(size_t bytes);
+
+/* The piece at *home, of that many bytes, taken when it is asked for first; for tables that grow by chunks which stay. NULL: as above. */
+void *meta_chunk(void *_Atomic *home, size_t bytes);
 
 /* Gives back what meta_take(bytes) gave. */
 void meta_give(void *piece, size_t bytes);

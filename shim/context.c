@@ -42,7 +42,7 @@ struct learner {
 };
 
 APART struct wrapper context_wrappers[WRAPPER_SLOTS];
-static APART struct learner *_Atomic chunks[(LEDGER_SITES_MAX + 1) / CHUNK];
+static APART void *_Atomic chunks[LEDGER_SITES_MAX / CHUNK + 1];
 static _Atomic uint64_t looks_count, unwound_count, wrong_count;
 static uint32_t wrappers, slots_used;
 static bool disabled;
@@ -60,18 +60,8 @@ bool context_may_read(uintptr_t frame, uintptr_t slot)
 
 static struct learner *learner_of(uint16_t site)
 {
-	struct learner *_Atomic *home = &chunks[site / CHUNK];
-	struct learner *chunk = atomic_load_explicit(home, memory_order_acquire);
-	if (!chunk) {
-		struct learner *fresh = meta_take(CHUNK * sizeof(*fresh));
-		if (!fresh)
-			return NULL;
-		if (atomic_compare_exchange_strong(home, &chunk, fresh))
-			chunk = fresh;
-		else
-			meta_give(fresh, CHUNK * sizeof(*fresh));
-	}
-	return &chunk[site % CHUNK];
+	struct learner *chunk = meta_chunk(&chunks[site / CHUNK], CHUNK * sizeof(*chunk));
+	return chunk ? &chunk[site % CHUNK] : NULL;
 }
 
 /* --- the table ---------------------------------------------------------------------------------------------------- */

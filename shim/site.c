@@ -32,7 +32,7 @@ static uint32_t sites_max = LEDGER_SITES_MAX, sites_committed;
 static _Atomic bool full; /* as add_locked found it: nobody need take the lock to hear it again */
 static struct lock lock;
 static struct site_fallback other_fallback;
-static APART struct site_fallback *_Atomic fallback_chunks[LEDGER_SITES_MAX / FALLBACK_CHUNK + 1];
+static APART void *_Atomic fallback_chunks[LEDGER_SITES_MAX / FALLBACK_CHUNK + 1];
 
 static uint32_t hash(uintptr_t pc)
 {
@@ -359,18 +359,8 @@ uintptr_t site_pc(uint16_t site)
 
 struct site_fallback *site_fallback(uint16_t site)
 {
-	struct site_fallback *_Atomic *home = &fallback_chunks[site / FALLBACK_CHUNK];
-	struct site_fallback *chunk = atomic_load_explicit(home, memory_order_acquire);
-	if (!chunk) {
-		struct site_fallback *fresh = meta_take(FALLBACK_CHUNK * sizeof(*fresh));
-		if (!fresh)
-			return &other_fallback;
-		if (atomic_compare_exchange_strong(home, &chunk, fresh))
-			chunk = fresh;
-		else
-			meta_give(fresh, FALLBACK_CHUNK * sizeof(*fresh));
-	}
-	return &chunk[site % FALLBACK_CHUNK];
+	struct site_fallback *chunk = meta_chunk(&fallback_chunks[site / FALLBACK_CHUNK], FALLBACK_CHUNK * sizeof(*chunk));
+	return chunk ? &chunk[site % FALLBACK_CHUNK] : &other_fallback;
 }
 
 const struct site_fallback *site_fallback_seen(uint16_t site)

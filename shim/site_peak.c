@@ -10,7 +10,7 @@
 
 enum { CHUNK = 64 };
 
-static APART struct site_peak *_Atomic chunks[LEDGER_SITES_MAX / CHUNK + 1];
+static APART void *_Atomic chunks[LEDGER_SITES_MAX / CHUNK + 1];
 static struct site_peak nowhere; /* for sites whose memory was refused */
 
 extern char single_threaded __asm__("__libc_single_threaded") __attribute__((weak)); /* glibc 2.32 */
@@ -22,18 +22,8 @@ static bool is_alone(void)
 
 static struct site_peak *peak_of(uint16_t site)
 {
-	struct site_peak *_Atomic *home = &chunks[site / CHUNK];
-	struct site_peak *chunk = atomic_load_explicit(home, memory_order_acquire);
-	if (__builtin_expect(!chunk, 0)) {
-		struct site_peak *fresh = meta_take(CHUNK * sizeof(*fresh));
-		if (!fresh)
-			return &nowhere;
-		if (atomic_compare_exchange_strong(home, &chunk, fresh))
-			chunk = fresh;
-		else
-			meta_give(fresh, CHUNK * sizeof(*fresh));
-	}
-	return &chunk[site % CHUNK];
+	struct site_peak *chunk = meta_chunk(&chunks[site / CHUNK], CHUNK * sizeof(*chunk));
+	return chunk ? &chunk[site % CHUNK] : &nowhere;
 }
 
 /* The sum afterwards. */

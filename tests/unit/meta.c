@@ -101,6 +101,48 @@ Test(meta, bytes_stay_when_everything_comes_back)
 	cr_assert_eq(meta_bytes(), bytes);
 }
 
+enum { ASKERS = 2, ROUNDS = 1000, CHUNK = 4 << 20 };
+static void *_Atomic home;
+static pthread_barrier_t round_ends;
+
+static void *ask_for_chunks(void *argument)
+{
+	void **seen = argument;
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		pthread_barrier_wait(&round_ends);
+		seen[i] = meta_chunk(&home, CHUNK);
+		if (pthread_barrier_wait(&round_ends) == PTHREAD_BARRIER_SERIAL_THREAD) {
+			meta_give(home, CHUNK);
+			home = NULL;
+		}
+	}
+	return NULL;
+}
+
+/* Threads that ask at once get one and the same, and what those took that came second goes back. A piece of this size, used before,
+ * takes so long to clear that they all find none there. */
+Test(meta, a_chunk_is_taken_once)
+{
+	static void *seen[ASKERS][ROUNDS], *spare[ASKERS];
+	pthread_t askers[ASKERS];
+	for (unsigned t = 0; t < ASKERS; t++)
+		spare[t] = meta_take(CHUNK);
+	for (unsigned t = 0; t < ASKERS; t++)
+		meta_give(spare[t], CHUNK);
+	size_t before = meta_bytes();
+	pthread_barrier_init(&round_ends, NULL, ASKERS);
+	for (unsigned t = 0; t < ASKERS; t++)
+		pthread_create(&askers[t], NULL, ask_for_chunks, seen[t]);
+	for (unsigned t = 0; t < ASKERS; t++)
+		pthread_join(askers[t], NULL);
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		cr_assert_not_null(seen[0][i]);
+		for (unsigned t = 1; t < ASKERS; t++)
+			cr_assert_eq(seen[t][i], seen[0][i]);
+	}
+	cr_assert_eq(meta_bytes(), before);
+}
+
 /* Small pieces share a chunk, whatever big ones come in between. */
 Test(meta, big_pieces_leave_the_chunk_to_the_small_ones)
 {
