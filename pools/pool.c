@@ -480,7 +480,7 @@ enum range_refusal pool_grow(struct heap *heap, struct pool *pool, unsigned coun
 	enum range_refusal why;
 	if (heap->spare_bytes >= (uint64_t) class->granules << GRANULE_SHIFT)
 		heap_shed_spares(heap);
-	struct slab *slab = range_take_some(class->granules, count, &why);
+	struct slab *slab = range_take(class->granules, count, &why);
 	if (!slab)
 		return why;
 	for (uint32_t next = slab_index(slab); next != SLAB_NIL;) {

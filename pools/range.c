@@ -404,7 +404,7 @@ static struct slab *take_run_locked(unsigned granules, unsigned node, uint32_t *
 	return slab_make(first, granules, zeroed);
 }
 
-struct slab *range_take_some(unsigned granules, unsigned count, enum range_refusal *why)
+struct slab *range_take(unsigned granules, unsigned count, enum range_refusal *why)
 {
 	uint32_t region = NO_REGION, head = SLAB_NIL, *tail = &head;
 	enum range_refusal enough;
@@ -425,11 +425,6 @@ struct slab *range_take_some(unsigned granules, unsigned count, enum range_refus
 	if (due)
 		purge(decay_period() == 0, PURGE_CALL_BYTES);
 	return head == SLAB_NIL ? NULL : &range.slabs[head];
-}
-
-struct slab *range_take(unsigned granules, enum range_refusal *why)
-{
-	return range_take_some(granules, 1, why);
 }
 
 void range_give(struct slab *slab)

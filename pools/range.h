@@ -32,13 +32,10 @@ void range_limit(size_t active_max);
 void range_decay_set(int64_t decay_ms);
 int64_t range_decay(void);
 
-/* A run for a slab, nothing in its record but `granules`, the records behind it, as far as SLAB_REST_MAX, set to
- * SLAB_REST. NULL: see *why. */
-struct slab *range_take(unsigned granules, enum range_refusal *why);
-
-/* The same for `count` runs at once, or as many as there are; linked by `next`, the last one's SLAB_NIL. They lie side by side
- * where what is free does. */
-struct slab *range_take_some(unsigned granules, unsigned count, enum range_refusal *why);
+/* `count` runs for slabs, or as many as there are, linked by `next`, the last one's SLAB_NIL; side by side where what is free
+ * is. Nothing else is in their records but `granules`; the records behind each, as far as SLAB_REST_MAX, are set to SLAB_REST.
+ * NULL: see *why. */
+struct slab *range_take(unsigned granules, unsigned count, enum range_refusal *why);
 
 /* Gives a run back. Nobody may hold a block of it. */
 void range_give(struct slab *slab);

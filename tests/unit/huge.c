@@ -50,7 +50,7 @@ TestSuite(huge, .init = setup);
 static struct slab *take(unsigned granules)
 {
 	enum range_refusal why;
-	struct slab *slab = range_take(granules, &why);
+	struct slab *slab = range_take(granules, 1, &why);
 	cr_assert_not_null(slab);
 	return slab;
 }

@@ -140,7 +140,7 @@ static uint32_t take(unsigned node, unsigned length)
 	}
 	unsigned asks = model.looked && model.nodes > 1 ? node : 0;
 	uint32_t expected = lowest(asks, length, before);
-	struct slab *slab = range_take(length, &why);
+	struct slab *slab = range_take(length, 1, &why);
 	if (expected == NONE) {
 		grown(before, asks);
 		expected = lowest(asks, length, range_usage().granules);
@@ -297,7 +297,7 @@ Test(node, the_cap_holds_for_all_nodes_together)
 	range_limit((LOOKED_FROM + 20) << GRANULE_SHIFT);
 	take(0, 10);
 	take(1, 10);
-	cr_assert(!range_take(1, &why) && why == RANGE_CAPACITY);
+	cr_assert(!range_take(1, 1, &why) && why == RANGE_CAPACITY);
 }
 
 /* A number that no node has is that of a machine that has changed; nothing is lost by it. */
@@ -371,7 +371,7 @@ static void *churn(void *number)
 			*h = NULL;
 		} else {
 			enum range_refusal why;
-			*h = range_take(1 + (unsigned)dice_below(&dice, 40), &why);
+			*h = range_take(1 + (unsigned)dice_below(&dice, 40), 1, &why);
 			for (unsigned g = 0; *h && g < (*h)->granules; g++)
 				slab_start(*h)[(size_t)g << GRANULE_SHIFT] = (char)mine;
 		}
@@ -393,7 +393,7 @@ static void check_none_is_lost(unsigned nodes)
 		enum range_refusal why;
 		uint32_t top = range_usage().granules;
 		struct slab *slab;
-		while ((slab = range_take(1, &why)) && range_usage().granules == top)
+		while ((slab = range_take(1, 1, &why)) && range_usage().granules == top)
 			taken++;
 		cr_assert_not_null(slab);
 	}

@@ -85,7 +85,7 @@ static void take(unsigned length)
 		expected = model.limit < GRANULES ? RANGE_CAPACITY : RANGE_FULL;
 	else if (first == GRANULES)
 		expected = RANGE_FULL;
-	struct slab *slab = range_take(length, &why);
+	struct slab *slab = range_take(length, 1, &why);
 	cr_assert_eq(why, expected, "a run of %u: %d, not %d", length, why, expected);
 	cr_assert_eq(!slab, why != RANGE_OK);
 	if (!slab)
@@ -332,7 +332,7 @@ Test(range, decay_ticks_on_taking_too)
 		enum range_refusal why;
 		for (uint64_t now = os_now_ms(); os_now_ms() < now + 2;)
 			;
-		cr_assert(range_take(1, &why));
+		cr_assert(range_take(1, 1, &why));
 	}
 	cr_assert_geq(range_usage().purged, (size_t)22 << GRANULE_SHIFT, "at most 10 of 32 were taken again before");
 	cr_assert_eq(range_usage().retained, 0);
@@ -388,7 +388,7 @@ static void *churn(void *number)
 			*h = NULL;
 		} else {
 			enum range_refusal why;
-			*h = range_take(1 + (unsigned)dice_below(&dice, 8), &why);
+			*h = range_take(1 + (unsigned)dice_below(&dice, 8), 1, &why);
 			for (unsigned g = 0; *h && g < (*h)->granules; g++)
 				slab_start(*h)[(size_t)g << GRANULE_SHIFT] = (char)mine;
 		}
@@ -425,21 +425,21 @@ static int refused_growth(void)
 {
 	enum range_refusal why;
 	HOLDS(memory_refuse());
-	HOLDS(!range_take(1, &why) && why == RANGE_NO_MEMORY);
+	HOLDS(!range_take(1, 1, &why) && why == RANGE_NO_MEMORY);
 	HOLDS(range_usage().active == 0 && range_usage().granules == 0 && range_usage().mapped == 0);
 	HOLDS(memory_allow());
-	while (!range_take(1, &why)) /* a refusal is remembered for a moment */
+	while (!range_take(1, 1, &why)) /* a refusal is remembered for a moment */
 		HOLDS(why == RANGE_NO_MEMORY);
 	for (int i = 1; i < 64; i++)
-		HOLDS(range_take(1, &why) && why == RANGE_OK);
+		HOLDS(range_take(1, 1, &why) && why == RANGE_OK);
 	HOLDS(memory_refuse());
-	HOLDS(!range_take(1, &why) && why == RANGE_NO_MEMORY);
+	HOLDS(!range_take(1, 1, &why) && why == RANGE_NO_MEMORY);
 	range_give(&range.slabs[5]); /* what there is goes on serving */
-	HOLDS(slab_index(range_take(1, &why)) == 5);
+	HOLDS(slab_index(range_take(1, 1, &why)) == 5);
 	HOLDS(range_usage().active == 64 << GRANULE_SHIFT && range_usage().granules == 64);
 	HOLDS(memory_allow());
 	struct slab *next;
-	while (!(next = range_take(16, &why)))
+	while (!(next = range_take(16, 1, &why)))
 		HOLDS(why == RANGE_NO_MEMORY);
 	HOLDS(slab_index(next) == 64);
 	return 0;
@@ -485,7 +485,7 @@ static int start_refused_once(void)
 	HOLDS(range.bytes == (size_t)1024 << 20); /* 1024.25 MiB, in whole steps */
 	enum range_refusal why;
 	uint32_t total = (uint32_t)(range.bytes >> GRANULE_SHIFT), taken = 0;
-	for (; range_take(16, &why); taken += 16)
+	for (; range_take(16, 1, &why); taken += 16)
 		;
 	HOLDS(why == RANGE_FULL && taken == total);
 	return 0;
@@ -565,7 +565,7 @@ static void *purge_all_the_time(void *unused)
 	(void)unused;
 	enum range_refusal why;
 	while (!atomic_load(&enough)) {
-		range_give(range_take(3, &why));
+		range_give(range_take(3, 1, &why));
 		range_trim();
 	}
 	return NULL;

@@ -242,7 +242,7 @@ Test(walk, sees_books)
 	BREAK(partly->budgeted, true, "its owned bytes are the slabs that are or were owned");
 	/* A slab of the range that nobody lists. */
 	enum range_refusal why;
-	struct slab *stray = range_take(1, &why);
+	struct slab *stray = range_take(1, 1, &why);
 	stray->class = 0;
 	stray->tags = &stray->tag;
 	stray->tag = pool_of_key(OWNED)->tag;
