@@ -107,61 +107,49 @@ static void set_up(void)
 #define HAS_FEATURE(name) 0
 #endif
 
-/* A sanitizer knows the stacks it has seen made. */
+/* Not under a sanitizer, which knows the stacks it has seen made. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || HAS_FEATURE(address_sanitizer) ||                 \
 	HAS_FEATURE(thread_sanitizer)
-#define ON_STACK_OF_ITS_OWN 0
 #elif defined(__x86_64__)
-#define ON_STACK_OF_ITS_OWN 1
-__asm__(".text\n"
-        ".globl fallback_run_on\n"
-        ".type fallback_run_on, @function\n"
-        "fallback_run_on:\n"
-        "	.cfi_startproc\n"
-        "	pushq %rbp\n"
-        "	.cfi_def_cfa_offset 16\n"
-        "	.cfi_offset %rbp, -16\n"
-        "	movq %rsp, %rbp\n"
-        "	.cfi_def_cfa_register %rbp\n"
-        "	movq %rsi, %rsp\n"
-        "	call *%rdi\n"
-        "	movq %rbp, %rsp\n"
-        "	popq %rbp\n"
-        "	.cfi_def_cfa %rsp, 8\n"
-        "	ret\n"
-        "	.cfi_endproc\n"
-        ".size fallback_run_on, . - fallback_run_on\n");
+#define SWITCH_STACKS                                                                                                  \
+	"	pushq %rbp\n"                                                                                                    \
+	"	.cfi_def_cfa_offset 16\n"                                                                                        \
+	"	.cfi_offset %rbp, -16\n"                                                                                         \
+	"	movq %rsp, %rbp\n"                                                                                               \
+	"	.cfi_def_cfa_register %rbp\n"                                                                                    \
+	"	movq %rsi, %rsp\n"                                                                                               \
+	"	call *%rdi\n"                                                                                                    \
+	"	movq %rbp, %rsp\n"                                                                                               \
+	"	popq %rbp\n"                                                                                                     \
+	"	.cfi_def_cfa %rsp, 8\n"
 #elif defined(__aarch64__)
-#define ON_STACK_OF_ITS_OWN 1
-__asm__(".text\n"
-        ".globl fallback_run_on\n"
-        ".type fallback_run_on, @function\n"
-        "fallback_run_on:\n"
-        "	.cfi_startproc\n"
-        "	stp x29, x30, [sp, #-16]!\n"
-        "	.cfi_def_cfa_offset 16\n"
-        "	.cfi_offset x29, -16\n"
-        "	.cfi_offset x30, -8\n"
-        "	mov x29, sp\n"
-        "	.cfi_def_cfa_register x29\n"
-        "	mov sp, x1\n"
-        "	blr x0\n"
-        "	mov sp, x29\n"
-        "	.cfi_def_cfa_register sp\n"
-        "	ldp x29, x30, [sp], #16\n"
-        "	.cfi_restore x30\n"
-        "	.cfi_restore x29\n"
-        "	.cfi_def_cfa_offset 0\n"
-        "	ret\n"
-        "	.cfi_endproc\n"
-        ".size fallback_run_on, . - fallback_run_on\n");
-#else
-#define ON_STACK_OF_ITS_OWN 0
+#define SWITCH_STACKS                                                                                                  \
+	"	stp x29, x30, [sp, #-16]!\n"                                                                                     \
+	"	.cfi_def_cfa_offset 16\n"                                                                                        \
+	"	.cfi_offset x29, -16\n"                                                                                          \
+	"	.cfi_offset x30, -8\n"                                                                                           \
+	"	mov x29, sp\n"                                                                                                   \
+	"	.cfi_def_cfa_register x29\n"                                                                                     \
+	"	mov sp, x1\n"                                                                                                    \
+	"	blr x0\n"                                                                                                        \
+	"	mov sp, x29\n"                                                                                                   \
+	"	.cfi_def_cfa_register sp\n"                                                                                      \
+	"	ldp x29, x30, [sp], #16\n"                                                                                       \
+	"	.cfi_restore x30\n"                                                                                              \
+	"	.cfi_restore x29\n"                                                                                              \
+	"	.cfi_def_cfa_offset 0\n"
 #endif
 
-#if ON_STACK_OF_ITS_OWN
+#ifdef SWITCH_STACKS
 /* Calls `run` with the stack that ends at `top`, a multiple of 16. */
 void fallback_run_on(void (*run)(void), char *top) __attribute__((visibility("hidden")));
+__asm__(".text\n"
+        ".globl fallback_run_on\n"
+        ".type fallback_run_on, @function\n"
+        "fallback_run_on:\n"
+        "	.cfi_startproc\n" SWITCH_STACKS "	ret\n"
+        "	.cfi_endproc\n"
+        ".size fallback_run_on, . - fallback_run_on\n");
 
 static void run_apart(void (*run)(void))
 {

@@ -8,6 +8,7 @@
 #include <elf.h>
 #include <link.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <string.h>
 
 static const char names[][40] = {
@@ -151,7 +152,7 @@ struct span {
 
 struct spans {
 	uint32_t count;
-	struct span at[NAMES];
+	struct span at[NAMES]; /* kept: no more than there are */
 };
 
 static APART struct spans *_Atomic found[LEDGER_MAPPINGS_MAX];
@@ -218,10 +219,11 @@ void wrapper_names_read(uint32_t mapping, const struct module *module)
 		if (symbol && symbol->st_shndx != SHN_UNDEF && symbol->st_size && (symbol->st_info & 15) == STT_FUNC)
 			spans.at[spans.count++] = (struct span){symbol->st_value, symbol->st_value + symbol->st_size};
 	}
-	struct spans *kept = spans.count ? meta_take(sizeof(spans)) : NULL;
+	size_t bytes = offsetof(struct spans, at) + spans.count * sizeof(*spans.at);
+	struct spans *kept = spans.count ? meta_take(bytes) : NULL;
 	if (!kept)
 		return;
-	memcpy(kept, &spans, sizeof(spans));
+	memcpy(kept, &spans, bytes);
 	atomic_store_explicit(&found[mapping], kept, memory_order_release);
 }
 
