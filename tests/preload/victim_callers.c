@@ -4,6 +4,7 @@
  *   (signals that allocate, in allocations), jump (frames that never return), stretched (a caller with alloca), deep
  *   (recursion), exits (threads that end), reload (a library that is unloaded, and comes back elsewhere).
  */
+#include "tests/frames.h"
 #include "victim.h"
 
 #include <pthread.h>
@@ -11,26 +12,11 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <sys/mman.h>
 #include <sys/time.h>
-#include <ucontext.h>
-
-#ifdef __clang__
-#define APART __attribute__((noinline))
-#else
-#define APART __attribute__((noinline, noclone))
-#endif
-#define STAY() __asm__ volatile("" : : "i"(__COUNTER__) : "memory")
 
 enum { TIMES = 500, THREADS = 50, DEPTH = 10000, RELOADS = 40 };
 
-void *xmalloc(size_t size);
-APART void *xmalloc(size_t size)
-{
-	void *block = malloc(size);
-	STAY();
-	return block;
-}
+CALLER(xmalloc, malloc)
 
 static atomic_long counts[3];
 static bool jumps;
@@ -39,7 +25,7 @@ static __thread jmp_buf out;
 /* In a handler that interrupts free, free is nobody's to call; so storms keep what they take. */
 static bool keeps;
 
-APART static void done_with(void *block, int caller)
+OWN_FRAME static void done_with(void *block, int caller)
 {
 	CHECK(block, "no block");
 	atomic_fetch_add(&counts[caller], 1);
@@ -51,14 +37,14 @@ APART static void done_with(void *block, int caller)
 }
 
 void caller_one(size_t size);
-APART void caller_one(size_t size)
+OWN_FRAME void caller_one(size_t size)
 {
 	done_with(xmalloc(size), 0);
 	STAY();
 }
 
 void caller_two(size_t size);
-APART void caller_two(size_t size)
+OWN_FRAME void caller_two(size_t size)
 {
 	volatile char room[200] = {0};
 	done_with(xmalloc(size + (size_t)room[0]), 1);
@@ -66,7 +52,7 @@ APART void caller_two(size_t size)
 }
 
 void caller_three(size_t size);
-APART void caller_three(size_t size)
+OWN_FRAME void caller_three(size_t size)
 {
 	volatile char *room = __builtin_alloca(size * 3 + 1);
 	room[0] = 0;
@@ -114,17 +100,11 @@ static void in_fiber(void)
 
 static void on_fiber(void)
 {
-	size_t bytes = 64 * KIB, page = (size_t)sysconf(_SC_PAGESIZE);
 	for (int i = 0; i < 10; i++) {
-		char *stack = mmap(NULL, bytes + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-		CHECK(stack != MAP_FAILED && mprotect(stack + bytes, page, PROT_NONE) == 0, "stack");
-		getcontext(&fiber);
-		fiber.uc_stack.ss_sp = stack;
-		fiber.uc_stack.ss_size = bytes;
-		fiber.uc_link = NULL;
-		makecontext(&fiber, in_fiber, 0);
+		char *stack = fiber_make(&fiber, in_fiber);
+		CHECK(stack, "stack");
 		swapcontext(&back, &fiber);
-		munmap(stack, bytes + page);
+		fiber_drop(stack);
 	}
 }
 
@@ -155,7 +135,7 @@ static void handle_in_storm(int signal)
 	}
 }
 
-APART static void wait_for_a_signal(unsigned depth)
+OWN_FRAME static void wait_for_a_signal(unsigned depth)
 {
 	volatile char room[300] = {0};
 	if (depth) {
@@ -179,7 +159,7 @@ static void in_storm(void)
 	setitimer(ITIMER_REAL, &never, NULL);
 }
 
-APART static void dive(unsigned depth)
+OWN_FRAME static void dive(unsigned depth)
 {
 	if (depth)
 		dive(depth - 1);

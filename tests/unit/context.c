@@ -6,6 +6,7 @@
 #include "shim/frame.h"
 #include "shim/route.h"
 #include "tests/acting.h"
+#include "tests/frames.h"
 
 #include <criterion/criterion.h>
 #include <pthread.h>
@@ -19,29 +20,21 @@ static __attribute__((constructor(101))) void begin(void)
 
 TestSuite(context);
 
-#ifdef __clang__
-#define APART_FROM_CALLER __attribute__((noinline))
-#else
-#define APART_FROM_CALLER __attribute__((noinline, noclone))
-#endif
-/* The call before is no tail call; and no two functions are the same, which the compiler would make one. */
-#define STAY() __asm__ volatile("" : : "i"(__COUNTER__) : "memory")
-
 static uintptr_t called_from; /* the wrapper's own return address */
 
 /* Interposed functions, as far as contexts go. */
-APART_FROM_CALLER static void *entry(size_t size)
+OWN_FRAME static void *entry(size_t size)
 {
 	return allocate_from(size, SLUICE_CALLER(), SLUICE_FRAME());
 }
 
-APART_FROM_CALLER static uintptr_t meet(void)
+OWN_FRAME static uintptr_t meet(void)
 {
 	uintptr_t frame = SLUICE_FRAME();
 	return context_meet(context_of(SLUICE_CALLER(), frame), frame, true);
 }
 
-APART_FROM_CALLER static void *wrapper(size_t size)
+OWN_FRAME static void *wrapper(size_t size)
 {
 	called_from = (uintptr_t)__builtin_return_address(0);
 	void *block = entry(size);
@@ -49,13 +42,6 @@ APART_FROM_CALLER static void *wrapper(size_t size)
 	return block;
 }
 
-#define CALLER(name, of)                                                                                               \
-	APART_FROM_CALLER static void *name(size_t size)                                                                   \
-	{                                                                                                                  \
-		void *block = of(size);                                                                                        \
-		STAY();                                                                                                        \
-		return block;                                                                                                  \
-	}
 CALLER(one, wrapper)
 CALLER(two, wrapper)
 CALLER(three, wrapper)
@@ -188,7 +174,7 @@ Test(context, other_threads_know_it_too)
 
 /* --- what is no wrapper ------------------------------------------------------------------------------------------- */
 
-APART_FROM_CALLER static uintptr_t met_by(void)
+OWN_FRAME static uintptr_t met_by(void)
 {
 	uintptr_t context = meet();
 	STAY();
@@ -196,7 +182,7 @@ APART_FROM_CALLER static uintptr_t met_by(void)
 }
 
 #define MET(name)                                                                                                      \
-	APART_FROM_CALLER static uintptr_t name(void)                                                                      \
+	OWN_FRAME static uintptr_t name(void)                                                                              \
 	{                                                                                                                  \
 		uintptr_t context = met_by();                                                                                  \
 		STAY();                                                                                                        \
@@ -222,7 +208,7 @@ Test(context, nine_tenths_from_one_caller_is_that_callers)
 }
 
 /* The frame between the call and its caller has another size each time. */
-APART_FROM_CALLER static uintptr_t stretched(size_t by)
+OWN_FRAME static uintptr_t stretched(size_t by)
 {
 	volatile char *room = __builtin_alloca(by);
 	room[0] = 1;
@@ -231,7 +217,7 @@ APART_FROM_CALLER static uintptr_t stretched(size_t by)
 }
 
 #define STRETCHED(name)                                                                                                \
-	APART_FROM_CALLER static uintptr_t name(size_t by)                                                                 \
+	OWN_FRAME static uintptr_t name(size_t by)                                                                         \
 	{                                                                                                                  \
 		uintptr_t context = stretched(by);                                                                             \
 		STAY();                                                                                                        \
@@ -284,7 +270,7 @@ Test(context, an_address_without_a_frame_stays_what_it_is)
 
 /* --- many --------------------------------------------------------------------------------------------------------- */
 
-APART_FROM_CALLER static int dive(unsigned depth, void **block)
+OWN_FRAME static int dive(unsigned depth, void **block)
 {
 	if (depth == 0)
 		*block = wrapper(100);

@@ -3,6 +3,7 @@
 #define UNW_LOCAL_ONLY
 #include "shim/unwind.h"
 #include "shim/stack.h"
+#include "tests/frames.h"
 
 #include <criterion/criterion.h>
 #include <libunwind.h>
@@ -11,8 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <ucontext.h>
-#include <unistd.h>
 
 enum { FRAMES = UNWIND_FRAMES_MAX };
 
@@ -161,14 +160,7 @@ static void in_fiber(void)
 Test(unwind, on_a_fiber)
 {
 	static ucontext_t fiber;
-	size_t bytes = 64 << 10, page = (size_t)sysconf(_SC_PAGESIZE);
-	char *stack = mmap(NULL, bytes + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	mprotect(stack + bytes, page, PROT_NONE); /* who reads above its end dies */
-	getcontext(&fiber);
-	fiber.uc_stack.ss_sp = stack;
-	fiber.uc_stack.ss_size = bytes;
-	fiber.uc_link = NULL;
-	makecontext(&fiber, in_fiber, 0);
+	cr_assert(fiber_make(&fiber, in_fiber));
 	swapcontext(&back, &fiber);
 	cr_assert_geq(ours.count, 10);
 	for (unsigned i = 0; i < 10; i++)
