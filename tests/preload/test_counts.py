@@ -57,6 +57,12 @@ class Counts(victims.Case):
             with self.subTest(conf=conf):
                 self.compare("counts_sites", conf=conf)
 
+    def test_lives_are_sampled_unless_off(self):
+        for conf, sampled in (("", True), ("lifetimes:off", False), ("lifetimes:off,callers:off", False)):
+            with self.subTest(conf=conf):
+                report = self.compare("counts", "threads", "1", conf=conf)
+                self.assertEqual(any("lifetimes" in s for s in report["sites"]), sampled)
+
     def test_sites_past_the_cap_are_counted_as_other(self):
         run = self.run_victim("counts_sites", conf="sites_max:100")
         report = run.only()
