@@ -89,12 +89,24 @@ static bool wrapper_add_locked(uintptr_t context, uint64_t how)
 	return true;
 }
 
+/* Places of contexts that are gone, from `i` down, where nothing lies behind them: no look-up goes on there. */
+static void sweep_locked(uint32_t i)
+{
+	if (context_wrappers[(i + 1) % WRAPPER_SLOTS].context != 0)
+		return;
+	for (struct wrapper *w; (w = &context_wrappers[i % WRAPPER_SLOTS])->context == WRAPPER_GONE; i--) {
+		atomic_store_explicit(&w->context, 0, memory_order_relaxed);
+		slots_used--;
+	}
+}
+
 static void wrapper_drop_locked(uintptr_t context)
 {
 	struct wrapper *w = (struct wrapper *)(uintptr_t)context_wrapper(context);
 	if (w) {
 		atomic_store_explicit(&w->context, WRAPPER_GONE, memory_order_relaxed);
 		wrappers--;
+		sweep_locked((uint32_t)(w - context_wrappers));
 	}
 }
 

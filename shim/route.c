@@ -17,6 +17,9 @@
 #include "site.h"
 #include "site_peak.h"
 
+#include <stdatomic.h>
+#include <string.h>
+
 enum {
 	INDEX_FIRST = 256,
 	INDEX_SPARSE = 4,    /* entries a tag, at least: few keys miss their home */
@@ -26,6 +29,8 @@ enum {
 	RETRY_REFILLS = 64, /* after a refusal */
 	AGE_REFILLS = 4096
 };
+
+static _Atomic uint32_t moves; /* how often routes were given another key that is looked for */
 
 struct route_limits route_limits = {.own = true, .owned_max = 256, .decay_ms = 1000};
 
@@ -52,6 +57,27 @@ static uint16_t *probe(const struct thread *thread, uint64_t key)
 	}
 }
 
+/* From empty. */
+static void index_fill(struct thread *thread)
+{
+	thread->moves = atomic_load_explicit(&moves, memory_order_acquire);
+	for (uint32_t tag = 1; tag <= thread->heap.tags; tag++) {
+		const struct route *route = route_at(thread, tag);
+		if (!route->is_twin)
+			*probe(thread, route_key(key_pc(thread->heap.caches[tag].key), route->class)) = (uint16_t)tag;
+	}
+}
+
+/* The key's tag, 0 when there is none, also if it got that key from another thread (routes_rename). */
+static uint16_t find_moved(struct thread *thread, uint64_t key)
+{
+	if (thread->heap.tags && thread->moves != atomic_load_explicit(&moves, memory_order_acquire)) {
+		memset(thread->front.index, 0, index_entries(thread) * sizeof(uint16_t));
+		index_fill(thread);
+	}
+	return *probe(thread, key);
+}
+
 static bool index_grow(struct thread *thread)
 {
 	uint16_t *old = thread->front.index;
@@ -62,11 +88,7 @@ static bool index_grow(struct thread *thread)
 		return false;
 	thread->front = (struct front){.index = fresh, .mask = (fresh_entries - 1) * sizeof(uint16_t)};
 	thread->misses = 0;
-	for (uint32_t tag = 1; tag <= thread->heap.tags; tag++) {
-		const struct route *route = route_at(thread, tag);
-		if (!route->is_twin)
-			*probe(thread, route_key(key_pc(thread->heap.caches[tag].key), route->class)) = (uint16_t)tag;
-	}
+	index_fill(thread);
 	if (entries >= INDEX_FIRST)
 		meta_give(old, entries * sizeof(uint16_t));
 	return true;
@@ -138,14 +160,14 @@ static uint16_t find_or_add(struct thread *thread, uintptr_t pc, unsigned class)
 {
 	uint64_t key = route_key(pc, class);
 	uint16_t tag = *probe(thread, key);
-	if (tag)
+	if (tag || (tag = find_moved(thread, key)))
 		return tag;
 	if (is_full(thread) && pc != PC_OTHER)
 		return find_or_add(thread, PC_OTHER, class);
 	uint16_t site = pc == PC_OTHER ? SITE_OTHER : site_of(pc);
 	if (context_wrapper(pc)) /* since a moment ago */
 		return find_or_add(thread, SITE_RETIRED | site, class);
-	tag = *probe(thread, key); /* a library that came back has brought its routes */
+	tag = find_moved(thread, key); /* a library that came back has brought its routes */
 	if (tag || !(tag = add(thread, site, class, key)))
 		return tag;
 	/* Who makes it a wrapper now tells first and looks for routes then; we, the other way round. */
@@ -173,8 +195,8 @@ struct route *route_of(struct thread *thread, uintptr_t pc, unsigned class)
 	return tag ? route_at(thread, tag) : NULL;
 }
 
-/* A cache's key alone decides whether a look-up has found it, so nothing else need change; the index entry stays where the
- * key's first address put it, and is found again if that one comes back. */
+/* A cache's key alone decides whether a look-up has found it, so nothing else need change for one that none shall find; where
+ * one shall be found by another key, its thread puts it there when it misses it. */
 void routes_rename(uint16_t site, uintptr_t pc)
 {
 	for (struct heap *heap = heap_first(); heap; heap = heap->next)
@@ -183,6 +205,8 @@ void routes_rename(uint16_t site, uintptr_t pc)
 			if (route->site == site)
 				cache_rename(heap, (uint16_t)tag, route_key(pc, route->class));
 		}
+	if (!(pc & SITE_RETIRED))
+		atomic_fetch_add_explicit(&moves, 1, memory_order_release);
 }
 
 static void set_kind(struct thread *thread, uint16_t tag, enum route_kind kind)

@@ -132,22 +132,25 @@ static bool index_put_locked(uint16_t number, uintptr_t context)
 	}
 }
 
-/* Twice the part in use, and nothing stale in it. */
-static void index_grow_locked(void)
+/* With so many slots, and nothing stale in them. */
+static void index_rebuild_locked(uint32_t slots)
 {
-	uint32_t slots = index_mask + 1;
-	for (uint32_t i = 0; i < slots; i++)
+	for (uint32_t i = 0; i <= index_mask; i++)
 		atomic_store_explicit(&index_table[i], 0, memory_order_relaxed);
 	index_used = 0;
-	atomic_store_explicit(&index_mask, 2 * slots - 1, memory_order_release);
+	atomic_store_explicit(&index_mask, slots - 1, memory_order_release);
 	for (uint32_t i = 1; i < region->sites_count; i++)
 		index_put_locked((uint16_t)i, ledger_sites(region)[i].pc);
 }
 
 static bool index_locked(uint16_t number, uintptr_t context)
 {
-	if (2 * index_used > index_mask && index_mask + 1 < INDEX_SLOTS)
-		index_grow_locked();
+	uint32_t slots = index_mask + 1;
+	if (2 * index_used > index_mask && 4 * (index_used - region->sites_count) > slots &&
+	    index_used > region->sites_count)
+		index_rebuild_locked(slots); /* libraries came and went */
+	else if (2 * index_used > index_mask && slots < INDEX_SLOTS)
+		index_rebuild_locked(2 * slots);
 	return index_put_locked(number, context);
 }
 
@@ -230,11 +233,19 @@ static uint32_t last_of_key(const struct birth *b)
 	return b->key_frames && b->key_frames <= b->frames_count ? b->frames[b->key_frames - 1] : LEDGER_NONE;
 }
 
+/* The context's site, also where it is a wrapper's: learned by another thread a moment ago, or come back with its library. */
+static uint16_t known(uintptr_t context)
+{
+	uint16_t site = find(context);
+	const struct wrapper *wrapper = site ? NULL : context_wrapper(context);
+	return wrapper ? (uint16_t)atomic_load_explicit(&wrapper->how, memory_order_relaxed) : site;
+}
+
 static uint16_t add_locked(const struct birth *b)
 {
 	uint32_t number = region->sites_count;
 	uint32_t mapping = b->module ? mapping_add_locked(b->module) : LEDGER_NONE;
-	uint16_t revived = find(b->context); /* the module came back */
+	uint16_t revived = known(b->context); /* the module came back */
 	if (revived)
 		return revived;
 	if (number >= sites_max) {
@@ -272,7 +283,7 @@ static uint16_t intern(struct birth *b)
 	struct module module;
 	b->module = module_find(b->pc, &module) ? &module : NULL;
 	sites_lock();
-	uint16_t site = find(b->context);
+	uint16_t site = known(b->context);
 	if (site == 0)
 		site = add_locked(b);
 	sites_unlock();
@@ -296,10 +307,7 @@ uint16_t site_of(uintptr_t context)
 		return (uint16_t)context;
 	if (!region || context <= 1) /* 1 stands for "other" where a return address is asked for */
 		return SITE_OTHER;
-	uint16_t site = site_find(context);
-	const struct wrapper *wrapper = site ? NULL : context_wrapper(context);
-	if (wrapper) /* learned by another thread a moment ago */
-		return (uint16_t)atomic_load_explicit(&wrapper->how, memory_order_relaxed);
+	uint16_t site = known(context);
 	if (site || is_full() || context & CONTEXT_EXTENDED)
 		return site;
 	uint32_t frame = frame_of(context);

@@ -30,6 +30,7 @@ struct thread {
 	struct heap heap; /* begins with the caches: front and caches are what a sentinel has too (thread.c) */
 	uint64_t refills;
 	uint64_t misses;                   /* look-ups that found their key away from home, since the index last grew */
+	uint32_t moves;                    /* of route.c, as they were when the index was last filled */
 	uint32_t ledger_thread;            /* its record in the ledger */
 	uint64_t ready_max;                /* bytes all caches may hold ready */
 	uint64_t ready_owned_max;          /* of those, the caches whose route owns a pool */

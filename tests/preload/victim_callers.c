@@ -2,7 +2,8 @@
  * called. Prints "CALLER allocations" for each. The argument says where:
  *   plain, thread, small (a 16 KiB stack), fiber (its stack ends where nobody may read), handler (on an alternate stack), storm
  *   (signals that allocate, in allocations), jump (frames that never return), stretched (a caller with alloca), deep
- *   (recursion), exits (threads that end), reload (a library that is unloaded, and comes back elsewhere).
+ *   (recursion), exits (threads that end), reload (a library that is unloaded, and comes back elsewhere, as often as the next
+ *   argument says).
  */
 #include "tests/frames.h"
 #include "victim.h"
@@ -14,7 +15,7 @@
 #include <stdbool.h>
 #include <sys/time.h>
 
-enum { TIMES = 500, THREADS = 50, DEPTH = 10000, RELOADS = 40 };
+enum { TIMES = 500, THREADS = 50, DEPTH = 10000, LIB_CALLERS = 26, TURNS = 20 };
 
 CALLER(xmalloc, malloc)
 
@@ -168,36 +169,52 @@ OWN_FRAME static void dive(unsigned depth)
 	STAY();
 }
 
-/* Each time something else lies where it was, so that it comes elsewhere. */
-static void reload(const char *self)
+/* Where it was lies something else, and some more in the way, so that it comes elsewhere. */
+static void leave_in_its_place(void *was)
 {
-	static const char *const names[] = {"lib_one", "lib_two", "lib_three", "lib_four"};
+	static uint64_t dice = 1;
+	size_t more = (1 + next_random(&dice) % 4096) * 4096;
+	mmap((void *)((uintptr_t)was & ~(uintptr_t)4095), 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(mmap(NULL, more, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED, "mmap");
+}
+
+static void *load_elsewhere(const char *path, const void *was)
+{
+	void *lib = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	CHECK(lib, "%s", dlerror());
+	CHECK(dlsym(lib, "lib_a") != was, "it is where it was");
+	return lib;
+}
+
+static void call_library(void *lib, int turn)
+{
+	char name[] = "lib_a";
+	for (int c = 0; c < LIB_CALLERS; c++, name[4]++) {
+		void *(*take)(size_t);
+		*(void **)&take = dlsym(lib, name);
+		free(take(16 + (size_t)((turn + c) % 20) * 48));
+	}
+}
+
+static void reload(const char *self, int rounds)
+{
 	char path[4096];
 	CHECK(snprintf(path, sizeof(path), "%.*s/libcallers.so", (int)(strrchr(self, '/') - self), self) <
 	          (int)sizeof(path),
 	      "path");
-	long each = 0;
-	char *was = NULL;
-	for (int i = 0; i < RELOADS; i++) {
-		void *lib = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-		CHECK(lib, "%s", dlerror());
-		for (int turn = 0; turn < 100; turn++, each++)
-			for (int c = 0; c < 4; c++) {
-				void *(*take)(size_t);
-				*(void **)&take = dlsym(lib, names[c]);
-				free(take(16 + (size_t)((turn + c) % 20) * 48));
-			}
-		char *now = dlsym(lib, names[0]);
-		CHECK(now != was, "it is where it was");
-		was = now;
-		if (i + 1 == RELOADS) /* what is gone has no names */
+	void *was = NULL;
+	for (int i = 0; i < rounds; i++) {
+		void *lib = load_elsewhere(path, was);
+		for (int turn = 0; turn < TURNS; turn++)
+			call_library(lib, turn);
+		was = dlsym(lib, "lib_a");
+		if (i + 1 == rounds) /* what is gone has no names */
 			break;
 		dlclose(lib);
-		char *page = (char *)((uintptr_t)was & ~(uintptr_t)4095);
-		mmap(page, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		leave_in_its_place(was);
 	}
-	for (int c = 0; c < 4; c++)
-		printf("%s %ld\n", names[c], each);
+	for (int c = 0; c < LIB_CALLERS; c++)
+		printf("lib_%c %ld\n", 'a' + c, (long)rounds * TURNS);
 }
 
 int main(int argc, char **argv)
@@ -207,7 +224,7 @@ int main(int argc, char **argv)
 	jumps = strcmp(where, "jump") == 0;
 	keeps = strcmp(where, "storm") == 0;
 	if (reloads)
-		reload(argv[0]);
+		reload(argv[0], argc > 2 ? atoi(argv[2]) : 1);
 	else if (strcmp(where, "thread") == 0)
 		threads(0, 2);
 	else if (strcmp(where, "small") == 0)
