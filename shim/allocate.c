@@ -71,7 +71,7 @@ static __attribute__((noinline)) void *allocate_missed(size_t size, unsigned cla
 	struct cache *cache = class < CLASSES ? route_cache(thread_self, pc, class) : NULL;
 	void *block = NULL;
 	if (cache && lifetime_is_armed(cache)) {
-		uintptr_t learned = context_meet(pc, frame, true);
+		uintptr_t learned = context_meet(pc, frame);
 		if (learned == pc)
 			block = lifetime_watch(thread_self, (uint16_t)(cache - thread_self->heap.caches), size);
 		pc = learned;
@@ -84,7 +84,7 @@ static __attribute__((noinline)) void *allocate_missed(size_t size, unsigned cla
 		block = process_is_inert() ? inert_malloc(size) : early_block(size);
 		return zero && block ? memset(block, 0, size) : block;
 	}
-	pc = context_meet(pc, frame, false);
+	pc = context_meet(pc, frame);
 	/* The first call of all: the tables were empty until process_start filled them. */
 	if (class < CLASSES && class_table[class].size < size)
 		class = class_of(size);
@@ -175,7 +175,7 @@ void *allocate_aligned_from(size_t size, size_t align, uintptr_t pc, uintptr_t f
 	void *block = class < CLASSES ? thread_take(thread_self, pc, class, size) : NULL;
 	if (block)
 		return block;
-	pc = context_meet(pc, frame, false);
+	pc = context_meet(pc, frame);
 	block = class < CLASSES ? from_pools(size, class, pc, &why) : NULL;
 	if (block) {
 		is_untouched(block);

@@ -1,12 +1,12 @@
 /* context.c: learning who is a wrapper. See context.h.
  *
- * A site is looked at when it is new, at some of its refills, ever fewer, and at allocations that its route was armed for
- * (lifetime.h), which reach also those whose blocks come and go: the call is unwound, and the next caller is noted. It is a
- * wrapper when its function's name says so (wrapper_names.h), or when three callers were seen and none of them makes nine
- * tenths, or when one does that six others call. Its site stays for the blocks it has; its routes are known as
- * SITE_RETIRED | number from then on, so that
- * the fast path misses. Where the next return address lies is certain when the unwind tables give the frames one size, else it
- * must have been the same three times; when it is not, the site is left as it is.
+ * A site is looked at when it is new, at its refills, and at allocations that its route was armed for (lifetime.h), which reach
+ * also those whose blocks come and go. The first looks and some of the later ones unwind the call; the others only read the
+ * next return address where it was the last times, and unwind when nobody called from there before. A site is a wrapper when
+ * its function's name says so (wrapper_names.h), or when three callers were seen and none of them makes nine tenths, or when
+ * one does that six others call. Its site stays for the blocks it has; its routes are known as SITE_RETIRED | number from then
+ * on, so that the fast path misses. Where the next return address lies is certain when the unwind tables give the frames one
+ * size, else it must have been the same three times; when it is not, the site is left as it is.
  *
  * The lock is the sites' own; unwinding comes before it.
  */
@@ -23,9 +23,9 @@ enum {
 	SECONDS = 6, /* so many callers behind a single one make both pass things on */
 	DISTANCE_MAX = 64 << 10,
 	WRAPPERS_MAX = WRAPPER_SLOTS / 4,
-	LOOKS_ALL = 6, /* the first are all unwound */
-	LOOKS_SHARE = 512,
-	LOOKS_EACH = 64, /* and one in so many for ever */
+	LOOKS_ALL = 8,   /* the first are all unwound */
+	LOOKS_EACH = 64, /* and one in so many for ever; at the others the next caller is only peeked at */
+	SAMPLES_MAX = 1 << 30,
 	CHUNK = 64
 };
 
@@ -33,17 +33,18 @@ enum state { WATCHED, WRAPPER, UNSTABLE };
 
 struct learner {
 	_Atomic uint64_t context; /* as it was asked for; its site's may be SITE_RETIRED now */
-	uint64_t callers[CALLERS];
-	uint16_t counts[CALLERS];
-	uint32_t seconds[SECONDS]; /* callers of the callers, by the low half of their addresses */
-	uint32_t samples, distance;
+	_Atomic uint64_t callers[CALLERS];
+	_Atomic uint32_t counts[CALLERS]; /* how often each was seen; threads may lose one another's */
+	_Atomic uint32_t samples;         /* and all together */
+	uint32_t seconds[SECONDS];        /* callers of the callers, by the low half of their addresses */
+	_Atomic uint32_t distance;        /* of the next return address from the frame; 0: not known */
 	_Atomic uint32_t looks;
 	_Atomic uint8_t state;
 };
 
 APART struct wrapper context_wrappers[WRAPPER_SLOTS];
 static APART void *_Atomic chunks[LEDGER_SITES_MAX / CHUNK + 1];
-static _Atomic uint64_t looks_count, unwound_count, wrong_count;
+static _Atomic uint64_t unwound_count, wrong_count;
 static uint32_t wrappers, slots_used;
 static bool disabled;
 static __thread bool busy __attribute__((tls_model("initial-exec"))); /* a handler interrupted context_meet */
@@ -129,31 +130,56 @@ static void deepen_locked(const struct unwound *seen, unsigned level)
 
 /* --- learning ----------------------------------------------------------------------------------------------------- */
 
-/* A context with less than one in LOOKS_SHARE of all looks is left as it is: telling its callers would say little, and cost
- * a route for each of them and each class. */
-static bool matters(const struct learner *l)
-{
-	uint64_t all = atomic_load_explicit(&looks_count, memory_order_relaxed);
-	return (uint64_t)atomic_load_explicit(&l->looks, memory_order_relaxed) * LOOKS_SHARE >= all;
-}
-
 static bool is_due(struct learner *l)
 {
 	uint32_t looks = atomic_fetch_add_explicit(&l->looks, 1, memory_order_relaxed) + 1;
-	atomic_fetch_add_explicit(&looks_count, 1, memory_order_relaxed);
 	if (looks <= LOOKS_ALL)
 		return true;
 	return (looks & (looks - 1)) == 0 || looks % LOOKS_EACH == 0;
 }
 
+static void count(_Atomic uint32_t *of)
+{
+	uint32_t now = atomic_load_explicit(of, memory_order_relaxed);
+	atomic_store_explicit(of, now + 1, memory_order_relaxed);
+}
+
+/* Which of its callers that is, or the first place where there is none; CALLERS: another, and all are in use. */
+static unsigned caller_at(const struct learner *l, uintptr_t pc)
+{
+	for (unsigned i = 0; i < CALLERS; i++) {
+		uint64_t is = atomic_load_explicit(&l->callers[i], memory_order_relaxed);
+		if (is == pc || !is)
+			return i;
+	}
+	return CALLERS;
+}
+
 static void note_caller(struct learner *l, uintptr_t pc)
 {
-	for (unsigned i = 0; i < CALLERS; i++)
-		if (l->callers[i] == pc || !l->callers[i]) {
-			l->callers[i] = pc;
-			l->counts[i] += l->counts[i] < UINT16_MAX;
-			return;
-		}
+	unsigned i = caller_at(l, pc);
+	count(&l->samples);
+	if (i == CALLERS)
+		return;
+	atomic_store_explicit(&l->callers[i], pc, memory_order_relaxed);
+	count(&l->counts[i]);
+}
+
+/* The cheap look: the next return address is read where it was the last times. true: it is none that was seen before, which a
+ * real look has to confirm. */
+static bool peek(struct learner *l, uintptr_t frame)
+{
+	uint32_t distance = atomic_load_explicit(&l->distance, memory_order_relaxed);
+	uintptr_t slot = frame + distance;
+	if (l->state != WATCHED || !distance || l->samples > SAMPLES_MAX ||
+	    !(stack_holds(slot) || stack_may_read(frame, slot)))
+		return false;
+	uintptr_t caller = *(const uintptr_t *)slot;
+	unsigned i = caller_at(l, caller);
+	if (i < CALLERS && atomic_load_explicit(&l->callers[i], memory_order_relaxed) != caller)
+		return true;
+	note_caller(l, caller);
+	return false;
 }
 
 static void note_second(struct learner *l, uintptr_t pc)
@@ -190,8 +216,7 @@ static bool note_locked(struct learner *l, uint16_t site, uintptr_t context, con
 		l->state = UNSTABLE;
 		return false;
 	}
-	l->distance = distance;
-	l->samples++;
+	atomic_store_explicit(&l->distance, distance, memory_order_relaxed);
 	note_caller(l, seen->pcs[level + 1]);
 	if (level + 2 < seen->count)
 		note_second(l, seen->pcs[level + 2]);
@@ -253,12 +278,12 @@ static unsigned level_of(uintptr_t context, const struct unwound *seen)
 }
 
 /* One look; true: look again, something was learned. */
-static bool look(uintptr_t *context, uintptr_t frame, bool sampled)
+static bool look(uintptr_t *context, uintptr_t frame)
 {
 	uint16_t site = site_find(*context);
 	struct learner *l = site ? learner_of(site) : NULL;
 	struct unwound seen;
-	if (site && (!l || !(is_due(l) || sampled) || !matters(l)))
+	if (site && (!l || !(is_due(l) || peek(l, frame))))
 		return false;
 	atomic_fetch_add_explicit(&unwound_count, 1, memory_order_relaxed);
 	unwind(frame, site ? UNWIND_SLOTS_MAX : UNWIND_FRAMES_MAX, &seen);
@@ -281,14 +306,13 @@ static bool look(uintptr_t *context, uintptr_t frame, bool sampled)
 	return true;
 }
 
-uintptr_t context_meet(uintptr_t context, uintptr_t frame, bool sampled)
+uintptr_t context_meet(uintptr_t context, uintptr_t frame)
 {
 	if (!frame || disabled || busy || context & SITE_RETIRED || context <= PC_OTHER)
 		return context;
 	busy = true;
-	for (unsigned i = 0; i <= 2 * CONTEXT_LEVELS_MAX && !(context & SITE_RETIRED) && look(&context, frame, sampled);
-	     i++)
-		sampled = false;
+	for (unsigned i = 0; i <= 2 * CONTEXT_LEVELS_MAX && !(context & SITE_RETIRED) && look(&context, frame); i++)
+		;
 	busy = false;
 	return context;
 }

@@ -78,8 +78,8 @@ static inline uintptr_t context_of(uintptr_t pc, uintptr_t frame)
 	return pc;
 }
 
-/* The same, and learns: off the fast path, with no lock held. Makes the site when it is new. `sampled`: always look. */
-uintptr_t context_meet(uintptr_t context, uintptr_t frame, bool sampled);
+/* The same, and learns: off the fast path, with no lock held. Makes the site when it is new. */
+uintptr_t context_meet(uintptr_t context, uintptr_t frame);
 
 /* Option `callers`: off leaves every call its return address. Before the first. */
 void contexts_enable(bool on);

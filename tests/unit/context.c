@@ -31,7 +31,7 @@ OWN_FRAME static void *entry(size_t size)
 OWN_FRAME static uintptr_t meet(void)
 {
 	uintptr_t frame = SLUICE_FRAME();
-	return context_meet(context_of(SLUICE_CALLER(), frame), frame, true);
+	return context_meet(context_of(SLUICE_CALLER(), frame), frame);
 }
 
 OWN_FRAME static void *wrapper(size_t size)
@@ -261,8 +261,8 @@ Test(context, an_address_without_a_frame_stays_what_it_is)
 {
 	learn();
 	cr_assert_eq(context_of(0x12345, 0), 0x12345);
-	cr_assert_eq(context_meet(0x12345, 0, false), 0x12345);
-	cr_assert_eq(context_meet(0x12345, SLUICE_FRAME(), false), 0x12345);
+	cr_assert_eq(context_meet(0x12345, 0), 0x12345);
+	cr_assert_eq(context_meet(0x12345, SLUICE_FRAME()), 0x12345);
 	uintptr_t wrapper_pc = key_pc_of(site_of_block(one(100)), 0);
 	uintptr_t alone = context_of(wrapper_pc, 0);
 	cr_assert(alone & SITE_RETIRED, "a wrapper whose stack may not be read is itself");
