@@ -1,4 +1,4 @@
-/* os.c: mmap, munmap, madvise, mbind, process_vm_readv, small files, the coarse clock and RLIMIT_AS, behind os.h.
+/* os.c: mmap, munmap, madvise, mbind, process_vm_readv, pagemap, small files, the coarse clock and RLIMIT_AS, behind os.h.
  *
  * A reservation is PROT_NONE and is made accessible by mapping over it in steps. Reserving it readable at once would
  * save those calls, but then mlockall() would fault in the whole range and strict overcommit would refuse it. The
@@ -126,22 +126,57 @@ size_t os_read(const char *path, char *text, size_t bytes)
 	return length;
 }
 
-enum { RESIDENT_PAGES = 4096, LINE_BYTES = 512 };
+enum { SEEN_PAGES = 512, LINE_BYTES = 512 };
+
+#define PAGEMAP_PRESENT (UINT64_C(1) << 63)
+
+/* Some pages' entries in pagemap, a word a page: what is asked for next mostly lies close behind. One report at a time. */
+static APART struct {
+	uintptr_t first;
+	size_t count;
+	uint64_t entries[SEEN_PAGES];
+} seen;
+static int pagemap = -1;
+
+/* thread-self: the process's first thread may have ended. */
+void os_resident_begin(void)
+{
+	int saved = errno;
+	seen.count = 0;
+	pagemap = open("/proc/thread-self/pagemap", O_RDONLY | O_CLOEXEC);
+	errno = saved;
+}
+
+void os_resident_end(void)
+{
+	int saved = errno;
+	if (pagemap >= 0)
+		close(pagemap);
+	pagemap = -1;
+	errno = saved;
+}
+
+static bool see_pages(uintptr_t first)
+{
+	ssize_t got = pread(pagemap, seen.entries, sizeof(seen.entries), (off_t)(first * sizeof(uint64_t)));
+	seen.first = first;
+	seen.count = got > 0 ? (size_t)got / sizeof(uint64_t) : 0;
+	return seen.count != 0;
+}
 
 size_t os_resident(const void *start, size_t bytes)
 {
-	static APART unsigned char page[RESIDENT_PAGES]; /* one report at a time */
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+	uintptr_t at = (uintptr_t)start / page, end = ((uintptr_t)start + bytes + page - 1) / page;
 	int saved = errno;
-	size_t resident = 0, step = (size_t)RESIDENT_PAGES * OS_PAGE;
-	for (uintptr_t at = (uintptr_t)start & -(uintptr_t)OS_PAGE, end = (uintptr_t)start + bytes; at < end; at += step) {
-		size_t here = end - at < step ? end - at : step, pages = (here + OS_PAGE - 1) / OS_PAGE;
-		if (mincore((void *)at, here, page) != 0)
+	size_t resident = 0;
+	for (; pagemap >= 0 && at < end; at++) {
+		if (at - seen.first >= seen.count && !see_pages(at))
 			break;
-		for (size_t i = 0; i < pages; i++)
-			resident += page[i] & 1;
+		resident += (seen.entries[at - seen.first] & PAGEMAP_PRESENT) != 0;
 	}
 	errno = saved;
-	return resident * OS_PAGE;
+	return resident * page;
 }
 
 /* Passes on the whole lines of `text`, and returns what is left of the last. */

@@ -45,8 +45,12 @@ unsigned os_thread_node(void);
 /* Has the program, or who started it (numactl), chosen nodes for its memory? Not after a seccomp filter. */
 bool os_nodes_chosen(void);
 
-/* Bytes of the memory that are in RAM, whole pages; 0 where the kernel does not say. Not after a seccomp filter. */
+/* Bytes of the memory that are in RAM, whole pages; 0 where the kernel does not say. Between _begin and _end, which open and
+ * close a file of /proc, and of one thread at a time; each may be a cancellation point. Not mincore: services are ended
+ * for it (systemd's SystemCallFilter=@system-service), and it is a call a slab. */
+void os_resident_begin(void);
 size_t os_resident(const void *start, size_t bytes);
+void os_resident_end(void);
 
 /* Calls `see` with each line of a file of the kernel's, long ones cut. false: it cannot be read. As os_read besides. */
 bool os_read_lines(const char *path, void (*see)(void *, const char *), void *context);

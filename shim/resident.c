@@ -182,6 +182,7 @@ void resident_fill(const struct ledger_header *l, struct ledger_facts *facts)
 	struct others others = {.named = 0};
 	uint64_t in_slabs = 0, alive = 0;
 	memset(of_class, 0, sizeof(of_class));
+	os_resident_begin();
 	each_slab(add_slab, &in_slabs);
 	each_route(weigh, NULL);
 	each_slab(give_owned, facts);
@@ -195,6 +196,7 @@ void resident_fill(const struct ledger_header *l, struct ledger_facts *facts)
 	sum->retained = os_resident(range.base, (size_t)range_usage().granules << GRANULE_SHIFT);
 	sum->retained -= in_slabs < sum->retained ? in_slabs : sum->retained;
 	sum->metadata = meta_resident(l);
+	os_resident_end();
 	bool known = fallback_is_up() ? os_read_lines("/proc/self/smaps", see_line, &others)
 	                              : see_statm(&others, in_slabs + sum->retained);
 	if (!known)

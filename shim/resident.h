@@ -2,7 +2,7 @@
  *
  *   resident = blocks + slack + retained + metadata + fallback + program + unattributed
  *
- * The kernel is asked page by page which of our memory is resident (mincore), so untouched parts of slabs count nowhere; and
+ * The kernel is asked page by page which of our memory is resident (/proc/thread-self/pagemap), so untouched parts of slabs count nowhere; and
  * what the rest of the process has (/proc/self/smaps). A slab's slack is its bytes beyond the blocks alive in it: in an owned
  * slab it is its site's; of a class's shared slabs together it goes to the sites in proportion to what they have alive there.
  */

@@ -107,6 +107,28 @@ Test(environment, seccomp_that_refuses)
 	victim_forget(&o);
 }
 
+/* The filter was there first: the program runs to its end, and there is a good report that says what is resident. */
+static void passes_behind(const char *name, const char *arg, const char *preload)
+{
+	const char *path = victim_build(name);
+	const char *const args[] = {preload, path, arg, NULL};
+	struct victim v = {.name = "behind", .args = args};
+	struct outcome o = victim_run(&v);
+	cr_assert(victim_is_ok(&v, &o), "%s %s", name, arg);
+	cr_expect_eq(o.reports, preload[0] != 0);
+	char *text = preload[0] ? victim_read(&o, victim_only_report(&o)) : NULL;
+	const char *resident = text ? strstr(text, "\"resident_by\":{\"blocks\":") : NULL;
+	cr_expect(!preload[0] || (resident && resident[sizeof("\"resident_by\":{\"blocks\":") - 1] > '0'));
+	free(text);
+	victim_forget(&o);
+}
+
+Test(environment, behind_a_filter_that_was_there_first)
+{
+	passes_behind("tests/victims/mixed", NULL, "");
+	passes_behind("tests/victims/mixed", NULL, victim_sluice());
+}
+
 Test(environment, another_preload_beside_us)
 {
 	char both[2 * VICTIM_PATH_MAX + 2];
