@@ -9,7 +9,6 @@
 #include "os.h"
 
 #include <stdatomic.h>
-#include <string.h>
 
 enum { NODE_IDS = 1024, TEXT_MAX = 4096 };
 
@@ -53,13 +52,6 @@ unsigned node_parse(const char *list, uint16_t *ids, unsigned room)
 	}
 }
 
-/* Of /proc/self/status: nobody filters our system calls. */
-static bool is_unfiltered(void)
-{
-	os_read("/proc/self/status", text, sizeof(text));
-	return strstr(text, "\nSeccomp:\t0\n");
-}
-
 static unsigned look(void)
 {
 	if (atomic_load_explicit(&nodes.stopped, memory_order_relaxed) ||
@@ -69,7 +61,7 @@ static unsigned look(void)
 	if (count < 2)
 		return 1;
 	nodes.here = os_thread_node;
-	nodes.may_prefer = is_unfiltered();
+	nodes.may_prefer = os_unfiltered();
 	return nodes.may_prefer && os_nodes_chosen() ? 1 : count;
 }
 
@@ -111,6 +103,6 @@ void node_simulate(unsigned count, unsigned (*here)(void))
 	for (unsigned i = 0; i < count && i < NODES_MAX; i++)
 		nodes.ids[i] = (uint16_t)i;
 	nodes.here = here;
-	nodes.may_prefer = is_unfiltered();
+	nodes.may_prefer = os_unfiltered();
 	atomic_store_explicit(&nodes.count, count < NODES_MAX ? count : NODES_MAX, memory_order_release);
 }

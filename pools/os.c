@@ -14,6 +14,7 @@
 #include <linux/mempolicy.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -68,12 +69,88 @@ void os_advise_huge(void *start, size_t bytes, bool huge)
 	errno = saved;
 }
 
+/* Does the file have the line, which begins and ends with a newline and has none between? */
+static bool has_line(int fd, const char *line)
+{
+	char text[256];
+	size_t matched = 0;
+	for (ssize_t n; (n = read(fd, text, sizeof(text))) > 0;)
+		for (ssize_t i = 0; i < n; i++) {
+			matched = text[i] == line[matched] ? matched + 1 : text[i] == line[0];
+			if (!line[matched])
+				return true;
+		}
+	return false;
+}
+
+/* Opens, reads and closes, as every program has done that was loaded at all. */
+static bool look_unfiltered(void)
+{
+	int cancelled_before;
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelled_before);
+	int fd = open("/proc/thread-self/status", O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	bool unfiltered = fd >= 0 && has_line(fd, "\nSeccomp:\t0\n");
+	if (fd >= 0)
+		close(fd);
+	pthread_setcancelstate(cancelled_before, NULL);
+	return unfiltered;
+}
+
+bool os_unfiltered(void)
+{
+	enum { UNKNOWN, NO, YES };
+	static _Atomic uint8_t answer;
+	uint8_t is = atomic_load_explicit(&answer, memory_order_relaxed);
+	if (is == UNKNOWN) {
+		int saved = errno;
+		is = look_unfiltered() ? YES : NO;
+		atomic_store_explicit(&answer, is, memory_order_relaxed);
+		errno = saved;
+	}
+	return is == YES;
+}
+
 /* By this thread's id, not the process's: that is the first thread's, which has no memory any more once it has ended. */
-bool os_peek(void *to, const void *from, size_t bytes)
+static ssize_t copy_by_call(void *to, const void *from, size_t bytes)
 {
 	struct iovec here = {to, bytes}, there = {(void *)(uintptr_t)from, bytes};
+	return process_vm_readv((pid_t)syscall(SYS_gettid), &here, 1, &there, 1, 0);
+}
+
+enum { SIGSET_BYTES = 8, NO_SUCH_HOW = -1 };
+
+/* The kernel reads the signals before it refuses what is to be done with them. It does nothing besides, and no filter is
+ * without the call: the C library blocks signals wherever it makes a thread or a process. */
+static bool may_read(uintptr_t from, size_t bytes)
+{
+	for (uintptr_t at = from & -(uintptr_t)SIGSET_BYTES; at - from < bytes || at < from;
+	     at = (at & -(uintptr_t)OS_PAGE) + OS_PAGE)
+		if (syscall(SYS_rt_sigprocmask, NO_SUCH_HOW, at, NULL, SIGSET_BYTES) == 0 || errno != EINVAL)
+			return false;
+	return true;
+}
+
+/* The file alone would do, but it gives what the program itself may not read as well: a stack's guard. */
+static ssize_t copy_by_file(void *to, const void *from, size_t bytes)
+{
+	int cancelled_before;
+	ssize_t copied = -1;
+	if (!may_read((uintptr_t)from, bytes))
+		return -1;
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelled_before);
+	int fd = open("/proc/thread-self/mem", O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		copied = pread(fd, to, bytes, (off_t)(uintptr_t)from);
+		close(fd);
+	}
+	pthread_setcancelstate(cancelled_before, NULL);
+	return copied;
+}
+
+bool os_peek(void *to, const void *from, size_t bytes)
+{
 	int saved = errno;
-	ssize_t copied = process_vm_readv((pid_t)syscall(SYS_gettid), &here, 1, &there, 1, 0);
+	ssize_t copied = os_unfiltered() ? copy_by_call(to, from, bytes) : copy_by_file(to, from, bytes);
 	errno = saved;
 	return copied == (ssize_t)bytes;
 }

@@ -31,8 +31,13 @@ bool os_purge(void *start, size_t bytes);
 /* Asks for huge pages there, or that there be none. Where the kernel has none, nothing happens. */
 void os_advise_huge(void *start, size_t bytes, bool huge);
 
+/* Is there no seccomp filter that the process was started with? Found out once, by calls that no such filter can be without.
+ * One that the program sets itself later is the caller's to know. */
+bool os_unfiltered(void);
+
 /* Copies what may be unmapped at this moment, or is not readable: then false, and `to` holds anything; so too where the
- * kernel or a container refuses the call. About half a microsecond. Not after a seccomp filter: it may kill. */
+ * kernel or a container refuses the call. About half a microsecond; some more, by calls that are allowed to all who use
+ * files and threads, behind a filter. Not after the program has set one: it may kill. */
 bool os_peek(void *to, const void *from, size_t bytes);
 
 /* Asks that a mapping's pages, where it has none yet, come from the memory node of that number as long as it has some. A

@@ -1,5 +1,5 @@
 /* Runs a program behind a filter that ends it for calls which an allocator might make and which services are forbidden, by
- * systemd's SystemCallFilter=@system-service or by what it is used with (~@resources, ~@debug). The filter is there before
+ * systemd's SystemCallFilter=@system-service or by what it is used with (~@resources, ~@debug, ~@ipc). The filter is there before
  * the program is loaded, so nobody sees it being set. Arguments: what to preload, or "", the program's path, its arguments.
  */
 #include "victim.h"
@@ -16,6 +16,8 @@ static void filter(void)
 	struct sock_filter code[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
 		END(mincore),
+		END(process_vm_readv),
+		END(process_vm_writev),
 		END(ptrace),
 		END(userfaultfd),
 		END(mbind),

@@ -5,10 +5,14 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -24,7 +28,21 @@ static char *pages(void)
 	return p;
 }
 
-Test(os, a_peek_copies_what_is_there)
+/* From here on the call that peeks ends the process, as it may in a service; set behind the back of the shim. */
+static void forbid_the_call(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_process_vm_readv, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {sizeof(code) / sizeof(code[0]), code};
+	cr_assert_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+	cr_assert_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
+}
+
+static void copies_what_is_there(void)
 {
 	char *from = pages(), to[5000] = "";
 	cr_assert(os_peek(to, from + 123, sizeof(to)));
@@ -32,7 +50,7 @@ Test(os, a_peek_copies_what_is_there)
 	cr_assert(os_peek(to, NULL, 0));
 }
 
-Test(os, a_peek_refuses_what_is_not_there)
+static void refuses_what_is_not_there(void)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 	char *from = pages(), to[64];
@@ -48,6 +66,28 @@ Test(os, a_peek_refuses_what_is_not_there)
 	cr_assert_eq(errno, 42);
 }
 
+Test(os, a_peek_copies_what_is_there)
+{
+	copies_what_is_there();
+}
+
+Test(os, a_peek_refuses_what_is_not_there)
+{
+	refuses_what_is_not_there();
+}
+
+Test(os, a_peek_behind_a_filter_copies_what_is_there)
+{
+	forbid_the_call();
+	copies_what_is_there();
+}
+
+Test(os, a_peek_behind_a_filter_refuses_what_is_not_there)
+{
+	forbid_the_call();
+	refuses_what_is_not_there();
+}
+
 static void *peek_alone(void *first)
 {
 	char from = 7, to = 0;
@@ -56,7 +96,7 @@ static void *peek_alone(void *first)
 }
 
 /* The process goes on when its first thread has ended, but that one has no memory any more. */
-Test(os, a_peek_works_without_the_first_thread)
+static void works_without_the_first_thread(bool filtered)
 {
 	if (SANITIZED)
 		cr_skip_test("ThreadSanitizer wants no thread in a fork's child");
@@ -64,6 +104,8 @@ Test(os, a_peek_works_without_the_first_thread)
 	int status;
 	pid_t child = fork();
 	if (child == 0) {
+		if (filtered)
+			forbid_the_call();
 		first = pthread_self();
 		if (pthread_create(&other, NULL, peek_alone, &first) != 0)
 			_exit(2);
@@ -71,4 +113,14 @@ Test(os, a_peek_works_without_the_first_thread)
 	}
 	cr_assert_eq(waitpid(child, &status, 0), child);
 	cr_assert_eq(status, 0);
+}
+
+Test(os, a_peek_works_without_the_first_thread)
+{
+	works_without_the_first_thread(false);
+}
+
+Test(os, a_peek_behind_a_filter_works_without_the_first_thread)
+{
+	works_without_the_first_thread(true);
 }
