@@ -380,13 +380,20 @@ bool route_resize(struct thread *thread, struct slab *slab, unsigned class, size
 	uint16_t after = find_or_add(thread, key_pc(thread->heap.caches[before].key), class);
 	if (after && route_at(thread, before)->is_twin)
 		after = route_twin(thread, after);
-	if (!after || !route_may_take(thread, after) || !pool_resize(&thread->heap, slab, class, after))
+	if (!after || !route_may_take(thread, after))
 		return false;
 	struct cache *from = &thread->heap.caches[before], *to = &thread->heap.caches[after];
-	from->supplied--;
+	/* Off the one class before the slab is another's, and on that one's books after: a fork may catch us anywhere between,
+	 * and its child must find no block without a slab of its class. */
+	__atomic_store_n(&from->supplied, from->supplied - 1, __ATOMIC_RELAXED);
+	atomic_thread_fence(memory_order_release);
+	if (!pool_resize(&thread->heap, slab, class, after)) {
+		from->supplied++;
+		return false;
+	}
 	to->allocs++;
 	to->space += size;
-	to->supplied++;
+	__atomic_store_n(&to->supplied, to->supplied + 1, __ATOMIC_RELEASE);
 	struct route *route = route_at(thread, after);
 	size_t was = class_table[route_at(thread, before)->class].size, is = class_table[class].size;
 	route->reallocs++;

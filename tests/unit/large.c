@@ -5,10 +5,12 @@
 #include "tests/acting.h"
 #include "tests/books.h"
 #include "tests/dice.h"
+#include "tests/sanitized.h"
 #include "tests/sites.h"
 
 #include <criterion/criterion.h>
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
 
 static __attribute__((constructor(101))) void begin(void)
@@ -86,3 +88,65 @@ Test(large, large_blocks_grow_and_shrink_in_place)
 	release(block);
 	cr_assert_null(walk_pools().wrong);
 }
+
+#ifdef __x86_64__
+enum { STEP = 0x100 /* the flag with which the processor stops after every instruction */, SITE = 30 };
+
+static const size_t shorter = 1 << 20, longer = 1280 << 10;
+static volatile unsigned steps, wrong_steps;
+
+static void step_by_step(bool on)
+{
+	if (on)
+		__asm__ volatile("lea -128(%%rsp), %%rsp; pushfq; orq %0, (%%rsp); popfq; lea 128(%%rsp), %%rsp"
+		                 :
+		                 : "i"(STEP)
+		                 : "memory", "cc");
+	else
+		__asm__ volatile("lea -128(%%rsp), %%rsp; pushfq; andq %0, (%%rsp); popfq; lea 128(%%rsp), %%rsp"
+		                 :
+		                 : "i"(~STEP)
+		                 : "memory", "cc");
+}
+
+static unsigned slots_of(unsigned class)
+{
+	unsigned slots = 0;
+	for (uint32_t i = 0; i < range_usage().granules; i++)
+		if (slab_owner(&range.slabs[i]) && slab_state(&range.slabs[i]) != SLAB_REST && range.slabs[i].class == class)
+			slots += class_table[class].capacity;
+	return slots;
+}
+
+/* What a fork's child would find if another thread forked at this moment. */
+static void on_step(int sig)
+{
+	size_t sizes[] = {shorter, longer};
+	(void)sig;
+	steps++;
+	for (unsigned i = 0; i < 2; i++)
+		wrong_steps += cache_alive(cache_of(SITE, sizes[i])) > (int64_t)slots_of(class_of(sizes[i]));
+}
+
+/* A report says of each class that no more blocks are alive than its slabs hold. A child's has what the other threads were
+ * at for ever. */
+Test(large, a_fork_at_any_step_of_a_resize_finds_a_slab_for_each_block)
+{
+	if (SANITIZED)
+		cr_skip_test("the step is the library's, not the sanitizer's");
+	struct sigaction action = {.sa_handler = on_step};
+	cr_assert_eq(sigaction(SIGTRAP, &action, NULL), 0);
+	route(SITE, shorter);
+	route(SITE, longer);
+	void *block = allocate(shorter, pc_of(SITE));
+	cr_assert_eq(cache_alive(cache_of(SITE, shorter)), 1);
+	step_by_step(true);
+	void *grown = reallocate(block, longer, pc_of(SITE));
+	void *shrunk = reallocate(grown, shorter, pc_of(SITE));
+	step_by_step(false);
+	cr_assert(grown == block && shrunk == block);
+	cr_assert_gt(steps, 100);
+	cr_assert_eq(wrong_steps, 0, "%u of %u steps", wrong_steps, steps);
+	release(block);
+}
+#endif
