@@ -45,6 +45,15 @@ struct pool *pool_at(const struct heap *heap, uint16_t index)
 	return &heap->owned[index / HEAP_OWNED_CHUNK][index % HEAP_OWNED_CHUNK];
 }
 
+bool slab_is_tags_own(const struct heap *owner, const struct slab *slab)
+{
+	uint16_t index = __atomic_load_n(&slab->pool, __ATOMIC_RELAXED); /* once: it may be another's at any moment */
+	if (!owner || index < CLASSES)
+		return false;
+	const struct pool *chunk = __atomic_load_n(&owner->owned[(index - CLASSES) / HEAP_OWNED_CHUNK], __ATOMIC_RELAXED);
+	return chunk && !chunk[(index - CLASSES) % HEAP_OWNED_CHUNK].shared;
+}
+
 static void list_push(uint32_t *head, struct slab *slab)
 {
 	slab->prev = SLAB_NIL;

@@ -15,6 +15,10 @@ void heap_pools_init(struct heap *heap);
 
 struct pool *pool_at(const struct heap *heap, uint16_t index);
 
+/* Is the slab one tag's, by the owner that the caller read of it (or NULL)? Any thread may ask; false too where the slab has
+ * changed hands since. */
+bool slab_is_tags_own(const struct heap *owner, const struct slab *slab);
+
 /* Opens an owned pool for (tag, class); NULL when the heap has HEAP_OWNED_MAX or memory is out. */
 struct pool *pool_open(struct heap *heap, uint16_t tag, unsigned class);
 

@@ -24,19 +24,15 @@ static uint64_t part(uint64_t of, uint64_t share, uint64_t whole)
 	return whole ? (uint64_t)((unsigned __int128)of * share / whole) : 0;
 }
 
-static bool is_owned(const struct slab *slab)
-{
-	return slab_is_owned(slab) && !pool_at(slab_heap(slab), slab->pool)->shared;
-}
-
-/* Calls `see` for every slab. */
-static void each_slab(void see(void *context, const struct slab *slab), void *context)
+/* Calls `see` for every slab, with its owner: a running thread may give the slab away meanwhile. */
+static void each_slab(void see(void *context, const struct heap *owner, const struct slab *slab), void *context)
 {
 	uint32_t granules = range_usage().granules;
 	for (uint32_t i = 0; i < granules; i++) {
 		const struct slab *slab = &range.slabs[i];
-		if (slab_owner(slab) && slab_state(slab) != SLAB_REST && slab->class < CLASSES)
-			see(context, slab);
+		const struct heap *owner = slab_heap(slab);
+		if (owner && slab_state(slab) != SLAB_REST && slab->class < CLASSES)
+			see(context, owner, slab);
 	}
 }
 
@@ -45,12 +41,12 @@ static uint64_t slab_bytes(const struct slab *slab)
 	return (uint64_t)slab->granules << GRANULE_SHIFT;
 }
 
-static void add_slab(void *in_slabs, const struct slab *slab)
+static void add_slab(void *in_slabs, const struct heap *owner, const struct slab *slab)
 {
 	uint64_t resident = os_resident(slab_start(slab), slab_bytes(slab));
 	of_class[slab->class].bytes += slab_bytes(slab);
 	of_class[slab->class].resident += resident;
-	of_class[slab->class].shared += is_owned(slab) ? 0 : slab_bytes(slab);
+	of_class[slab->class].shared += slab_is_tags_own(owner, slab) ? 0 : slab_bytes(slab);
 	*(uint64_t *)in_slabs += resident;
 }
 
@@ -80,13 +76,14 @@ static void weigh(void *unused, const struct heap *heap, uint32_t tag)
 	of_class[class].weight += alive_of(heap, tag, false);
 }
 
-static void give_owned(void *context, const struct slab *slab)
+static void give_owned(void *context, const struct heap *owner, const struct slab *slab)
 {
 	struct ledger_facts *facts = context;
-	const struct thread *thread = thread_of(slab_heap(slab));
-	if (!is_owned(slab) || slab->tag > thread->heap.tags || route_at(thread, slab->tag)->site >= facts->sites_count)
+	const struct thread *thread = thread_of((struct heap *)(uintptr_t)owner);
+	uint16_t tag = __atomic_load_n(&slab->tag, __ATOMIC_RELAXED);
+	if (!slab_is_tags_own(owner, slab) || tag > owner->tags || route_at(thread, tag)->site >= facts->sites_count)
 		return;
-	struct ledger_fact *fact = &facts->sites[route_at(thread, slab->tag)->site];
+	struct ledger_fact *fact = &facts->sites[route_at(thread, tag)->site];
 	fact->slack_space += slab_bytes(slab);
 	fact->resident_space += part(slab_bytes(slab), of_class[slab->class].resident, of_class[slab->class].bytes);
 }

@@ -99,12 +99,6 @@ static void sum_thread(struct ledger_header *l, const struct thread *thread)
 
 /* A block on its way home was allocated before we read its cache, unless its thread runs: then it may be missing
  * there, and is left out here too. */
-/* By a site: slabs of a pool aside (lifetime.h) are all sites'. */
-static bool is_owned(const struct thread *thread, const struct slab *slab)
-{
-	return slab_is_owned(slab) && !pool_at(&thread->heap, slab->pool)->shared;
-}
-
 static void sum_remote_block(struct ledger_header *l, const struct thread *thread, const struct slab *slab,
                              uint16_t tag)
 {
@@ -115,7 +109,7 @@ static void sum_remote_block(struct ledger_header *l, const struct thread *threa
 		return;
 	count_frees(l, site, slab->class, 1);
 	ledger_sites(l)[site].cross_thread_free_objects++;
-	if (is_owned(thread, slab))
+	if (slab_is_tags_own(&thread->heap, slab)) /* slabs of a pool aside (lifetime.h) are all sites' */
 		route_at(thread, tag)->owned_used--;
 }
 
@@ -186,8 +180,9 @@ static void sum_slabs(struct ledger_header *l)
 		const struct thread *thread = thread_of((struct heap *)owner);
 		ledger_classes(l)[slab->class].curslabs++;
 		ledger_classes(l)[slab->class].slots += class_table[slab->class].capacity;
-		if (is_owned(thread, slab) && slab->tag <= thread->heap.tags)
-			route_at(thread, slab->tag)->owned_used += slab_used(slab);
+		uint16_t tag = __atomic_load_n(&slab->tag, __ATOMIC_RELAXED);
+		if (slab_is_tags_own(&thread->heap, slab) && tag <= thread->heap.tags)
+			route_at(thread, tag)->owned_used += slab_used(slab);
 		sum_remote(l, thread, slab);
 	}
 }

@@ -32,6 +32,17 @@ Test(route, ownership_is_earned_with_a_slab_of_live_bytes)
 	whole();
 }
 
+/* A report beside running threads reads a slab's owner first and its pool later. */
+Test(route, a_slab_that_changed_hands_is_nobodys_own)
+{
+	static struct heap another; /* has no owned pools */
+	take(1, 64, 5000);
+	const struct slab *slab = slab_of(blocks[4999]);
+	cr_assert(slab_is_tags_own(slab_heap(slab), slab));
+	cr_assert_not(slab_is_tags_own(&another, slab));
+	cr_assert_not(slab_is_tags_own(NULL, slab));
+}
+
 Test(route, blocks_that_come_and_go_earn_nothing)
 {
 	for (int i = 0; i < 1000; i++) {
