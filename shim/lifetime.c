@@ -211,6 +211,8 @@ static void put(const void *block, const struct heap *heap, uint16_t site, uint3
 	uint64_t space = space_of(heap);
 	if (!has_life(site))
 		return;
+	if (slab_of(block)->watched == UINT8_MAX) /* only its own thread adds */
+		return;
 	struct bucket *in = bucket_for(block);
 	unsigned way = make_room(in, heap, space);
 	if (way == WAYS)

@@ -259,6 +259,22 @@ Test(lifetime, large_blocks)
 	whole();
 }
 
+/* A slab counts its watched blocks in eight bits, and has up to a thousand. */
+Test(lifetime, a_slab_has_no_more_watched_blocks_than_it_can_count)
+{
+	enum { MANY = 300, COUNTED = 255, SITE = 9 };
+	take(KEPT, 64, BLOCKS); /* a heap that is large enough for a pool aside */
+	route(SITE, 16);
+	uint16_t tag = (uint16_t)(cache_of(SITE, 16) - thread_self->heap.caches);
+	for (unsigned i = 0; i < MANY; i++)
+		cr_assert_not_null(blocks[i] = lifetime_watch(thread_self, tag, 16));
+	const struct slab *slab = slab_of(blocks[0]);
+	cr_assert_eq(slab_of(blocks[MANY - 1]), slab);
+	cr_assert_eq(slab->watched, COUNTED, "%u", slab->watched);
+	give(MANY);
+	cr_assert_eq(slab->watched, 0, "%u", slab->watched);
+}
+
 Test(lifetime, zeroed_means_zeroed)
 {
 	play(ROUNDS / 4, 0);
