@@ -67,9 +67,10 @@ static uint64_t now_ns(void)
 /* Bytes that the heap's threads have asked for so far. Another thread's may be a little wrong. */
 static uint64_t space_of(const struct heap *heap)
 {
+	uint32_t tags = heap->tags; /* first: the caches that are there by then have room for so many */
 	const struct cache *caches = heap->caches;
 	uint64_t space = 0;
-	for (uint32_t tag = 1, tags = heap->tags; tag <= tags; tag++)
+	for (uint32_t tag = 1; tag <= tags; tag++)
 		space += caches[tag].space;
 	return space;
 }
