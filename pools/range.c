@@ -440,8 +440,8 @@ void range_give(struct slab *slab)
 bool range_extend(struct slab *slab, unsigned granules)
 {
 	uint32_t end = slab_index(slab) + slab->granules, more = granules - slab->granules;
-	unsigned node = node_of(end - 1);
 	lock_take(&state.lock);
+	unsigned node = node_of(end - 1);
 	bool free = state.used + more <= state.used_max;
 	if (free && end + more > state.top) /* to the end of what is accessible, and on */
 		free = end + tail_locked(node) == state.top && grow_locked(more, node) == RANGE_OK;
