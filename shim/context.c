@@ -258,7 +258,7 @@ static void give_up(const struct unwound *seen, uintptr_t frame)
 			uint16_t site = (uint16_t)how;
 			wrapper_drop_locked(context);
 			learner_of(site)->state = UNSTABLE;
-			site_rename_locked(site, context);
+			site_move_locked(site, context);
 			atomic_fetch_add_explicit(&wrong_count, 1, memory_order_relaxed);
 			break;
 		}

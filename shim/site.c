@@ -162,6 +162,11 @@ void site_rename_locked(uint16_t number, uintptr_t context)
 	routes_rename(number, context);
 }
 
+void site_move_locked(uint16_t number, uintptr_t context)
+{
+	site_rename_locked(number, context && index_locked(number, context) ? context : SITE_RETIRED | number);
+}
+
 static uint32_t key_frames(const struct ledger_site *site)
 {
 	return site->stack == LEDGER_NONE ? 1 : site->key_frames;
@@ -204,11 +209,8 @@ static void move_locked(uint16_t number)
 	const struct ledger_site *site = &ledger_sites(region)[number];
 	uintptr_t context = context_now(site);
 	bool is_wrapper = context_moved_locked(number, context);
-	if (is_wrapper || site->pc == context)
-		return;
-	if (!context || !index_locked(number, context))
-		context = SITE_RETIRED | number;
-	site_rename_locked(number, context);
+	if (!is_wrapper && site->pc != context)
+		site_move_locked(number, context);
 }
 
 void sites_moved_locked(uint32_t mapping)

@@ -47,8 +47,12 @@ bool site_is_listed(uint16_t site);
 /* Is the return address in such a function? */
 bool site_pc_is_listed(uintptr_t pc);
 
-/* The site is asked for by another context from now on, on every thread. */
+/* The site's routes are asked for by another context from now on, on every thread; the site itself is found by it only if it
+ * was by then. */
 void site_rename_locked(uint16_t site, uintptr_t context);
+
+/* The site is found by another context, and its routes too; by SITE_RETIRED | number for 0, and if there is no room. */
+void site_move_locked(uint16_t site, uintptr_t context);
 
 /* The lock of sites, mappings, frames and what is learned of contexts. */
 void sites_lock(void);

@@ -5,6 +5,7 @@
 #include "shim/allocate.h"
 #include "shim/frame.h"
 #include "shim/route.h"
+#include "shim/site.h"
 #include "tests/acting.h"
 #include "tests/frames.h"
 
@@ -254,6 +255,26 @@ Test(context, a_wrong_load_is_found_out)
 	cr_assert_eq(context_counts().wrong, 1);
 	cr_assert_eq(context_counts().wrappers, 0);
 	cr_assert_eq(stretch_one(16), leaf, "and for good");
+}
+
+/* As a wrapper it was nowhere in the index of sites when that grew. */
+Test(context, a_site_that_is_no_wrapper_any_more_is_found_again)
+{
+	enum { FURTHER = 2000 };
+	uintptr_t leaf = stretch_one(16);
+	uint16_t site = site_find(leaf);
+	cr_assert_neq(site, SITE_OTHER);
+	for (int i = 0; i < 8; i++) {
+		stretch_one(16);
+		stretch_two(16);
+		stretch_three(16);
+	}
+	cr_assert_eq(context_counts().wrappers, 1);
+	for (uintptr_t i = 0; i < FURTHER; i++)
+		cr_assert_neq(site_of(0x10000 + 16 * i), SITE_OTHER);
+	cr_assert_eq(stretch_two(1600), leaf);
+	cr_assert_eq(context_counts().wrong, 1);
+	cr_assert_eq(site_find(leaf), site);
 }
 
 /* A caller that says another return address than it has (or none: a test, a birth that is known). */
