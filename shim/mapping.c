@@ -14,6 +14,7 @@
 static APART _Atomic bool retired[LEDGER_MAPPINGS_MAX];
 static APART struct module_places places[LEDGER_MAPPINGS_MAX];
 static _Atomic uint32_t closing; /* calls of dlclose under way: meanwhile code may be gone that the table still has */
+static __thread uint32_t own_closing __attribute__((tls_model("initial-exec"))); /* of those, this thread's */
 static _Atomic uint64_t dropped;
 
 /* Of the same file? Where it has no build-id, only a file at the same place is. */
@@ -37,6 +38,7 @@ static void set_retired_locked(uint32_t mapping, bool is)
 
 void mappings_closing(int change)
 {
+	own_closing += (uint32_t)change;
 	atomic_fetch_add_explicit(&closing, (uint32_t)change, memory_order_acq_rel);
 }
 
@@ -133,5 +135,5 @@ uint64_t mappings_dropped(void)
 
 void mappings_fork_child(void)
 {
-	atomic_store_explicit(&closing, 0, memory_order_relaxed);
+	atomic_store_explicit(&closing, own_closing, memory_order_relaxed);
 }

@@ -33,7 +33,7 @@ void mappings_retire_unloaded(void);
 /* How many there was no room for. */
 uint64_t mappings_dropped(void);
 
-/* No dlclose is under way in the child. */
+/* In the child no dlclose is under way but those that the calling thread forked in (a library's destructor did). */
 void mappings_fork_child(void);
 
 #endif

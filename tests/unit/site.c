@@ -151,6 +151,22 @@ Test(site, a_closed_library_takes_its_sites_along)
 	cr_assert_eq(ledger()->sites_count, 5);
 }
 
+/* A destructor forks; the child's other threads, and so their dlcloses, are gone, its own goes on. */
+Test(site, a_fork_inside_a_dlclose_leaves_its_end_to_the_child)
+{
+	uintptr_t pc;
+	void *handle = guest_open(&pc);
+	uint32_t mapping = handle ? mapping_of(pc) : LEDGER_NONE;
+	if (mapping == LEDGER_NONE)
+		cr_skip_test("libanl cannot be loaded, or this C library cannot be asked (glibc before 2.35)");
+	mappings_closing(1);
+	mappings_fork_child();
+	cr_assert_eq(dlclose(handle), 0);
+	cr_assert_eq(mapping_of(pc), LEDGER_NONE, "it is asked for");
+	mappings_closing(-1);
+	cr_assert_eq(mapping_of(pc), mapping, "nothing is under way: the table is believed");
+}
+
 /* --- threads ------------------------------------------------------------------------------------------------------ */
 
 struct asker {
