@@ -27,6 +27,7 @@ static APART _Atomic uint16_t index_table[INDEX_SLOTS];
 static _Atomic uint32_t index_mask = INDEX_FIRST - 1;
 static APART uint32_t site_slots[LEDGER_SITES_MAX + 1]; /* where in it a site is found; other entries of it are stale */
 static uint32_t index_used;
+static _Atomic uint32_t rebuilds; /* twice the times it was; odd while it is */
 static struct ledger_header *region;
 static uint32_t sites_max = LEDGER_SITES_MAX, sites_committed;
 static _Atomic bool full; /* as add_locked found it: nobody need take the lock to hear it again */
@@ -135,12 +136,15 @@ static bool index_put_locked(uint16_t number, uintptr_t context)
 /* With so many slots, and nothing stale in them. */
 static void index_rebuild_locked(uint32_t slots)
 {
+	atomic_fetch_add_explicit(&rebuilds, 1, memory_order_relaxed);
+	atomic_thread_fence(memory_order_release); /* partner: known_for_sure */
 	for (uint32_t i = 0; i <= index_mask; i++)
 		atomic_store_explicit(&index_table[i], 0, memory_order_relaxed);
 	index_used = 0;
 	atomic_store_explicit(&index_mask, slots - 1, memory_order_release);
 	for (uint32_t i = 1; i < region->sites_count; i++)
 		index_put_locked((uint16_t)i, ledger_sites(region)[i].pc);
+	atomic_fetch_add_explicit(&rebuilds, 1, memory_order_release);
 }
 
 static bool index_locked(uint16_t number, uintptr_t context)
@@ -243,6 +247,20 @@ static uint16_t known(uintptr_t context)
 	return wrapper ? (uint16_t)atomic_load_explicit(&wrapper->how, memory_order_relaxed) : site;
 }
 
+/* Once more where the index was rebuilt meanwhile, and a site not in it for a moment. */
+static uint16_t known_for_sure(uintptr_t context)
+{
+	uint32_t before = atomic_load_explicit(&rebuilds, memory_order_acquire);
+	uint16_t site = known(context);
+	atomic_thread_fence(memory_order_acquire);
+	if (site || (before % 2 == 0 && atomic_load_explicit(&rebuilds, memory_order_relaxed) == before))
+		return site;
+	sites_lock();
+	site = known(context);
+	sites_unlock();
+	return site;
+}
+
 static uint16_t add_locked(const struct birth *b)
 {
 	uint32_t number = region->sites_count;
@@ -309,7 +327,7 @@ uint16_t site_of(uintptr_t context)
 		return (uint16_t)context;
 	if (!region || context <= 1) /* 1 stands for "other" where a return address is asked for */
 		return SITE_OTHER;
-	uint16_t site = known(context);
+	uint16_t site = known_for_sure(context);
 	if (site || is_full() || context & CONTEXT_EXTENDED)
 		return site;
 	uint32_t frame = frame_of(context);

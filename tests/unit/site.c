@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "shim/site.h"
 #include "pools/meta.h"
+#include "shim/context.h"
 #include "shim/mapping.h"
 #include "tests/dice.h"
 #include "tests/forked.h"
@@ -211,6 +212,33 @@ Test(site, threads_agree)
 		for (int i = 1; i < THREADS; i++)
 			cr_assert_eq(askers[i].answers[n], site);
 	}
+}
+
+static _Atomic bool grown;
+
+/* How often a context of two return addresses, which has a site, was said to have none. */
+static void *ask_on_and_on(void *site)
+{
+	uintptr_t context = context_extend(far_pc(1), far_pc(2)), missed = 0;
+	while (!grown)
+		missed += site_of(context) != *(uint16_t *)site;
+	return (void *)missed;
+}
+
+/* It would be counted as "other" on that thread for ever. */
+Test(site, a_context_is_not_missed_while_the_index_grows)
+{
+	static const struct unwound seen = {.count = 2, .whole = true, .pcs = {0x10010, 0x10020}};
+	uint16_t site = site_born(context_extend(far_pc(1), far_pc(2)), &seen, 2);
+	pthread_t other;
+	void *missed;
+	cr_assert(seen.pcs[0] == far_pc(1) && seen.pcs[1] == far_pc(2) && site != SITE_OTHER);
+	cr_assert_eq(pthread_create(&other, NULL, ask_on_and_on, &site), 0);
+	for (uint64_t i = 3; i < LEDGER_SITES_MAX; i++)
+		site_of(far_pc(i));
+	grown = true;
+	pthread_join(other, &missed);
+	cr_assert_null(missed, "%lu times", (uintptr_t)missed);
 }
 
 static void *ask_for_fallback(void *pointers)
