@@ -108,22 +108,21 @@ static void bring_home(struct thread *thread, uint64_t key, uint16_t *found)
 		index_grow(thread);
 }
 
-/* A new route's tag, which no look-up finds yet; 0: no memory or no tag left. */
+/* A new route's tag, which no look-up finds yet; 0: no memory or no tag left. The route is made before others hear of it. */
 static uint16_t make(struct thread *thread, uint16_t site, unsigned class, uint64_t key)
 {
 	uint32_t next = thread->heap.tags + 1;
-	struct route **chunk = &thread->routes[next / ROUTES_CHUNK % (HEAP_TAGS_MAX / ROUTES_CHUNK)];
+	if (next >= HEAP_TAGS_MAX)
+		return 0;
+	struct route **chunk = &thread->routes[next / ROUTES_CHUNK];
 	if (!*chunk && !(*chunk = meta_take(ROUTES_CHUNK * sizeof(struct route))))
 		return 0;
-	uint16_t tag = heap_tag_new(&thread->heap, key);
-	if (!tag)
-		return 0;
-	struct route *route = route_at(thread, tag);
+	struct route *route = route_at(thread, next);
 	route->pool = POOL_NONE;
 	route->class = (uint8_t) class;
 	route->kind = KIND_SHARED;
 	route->site = site;
-	return tag;
+	return heap_tag_new(&thread->heap, key);
 }
 
 static uint16_t add(struct thread *thread, uint16_t site, unsigned class, uint64_t key)

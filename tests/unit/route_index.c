@@ -9,7 +9,9 @@
 #include "tests/acting.h"
 #include "tests/dice.h"
 #include "tests/guest.h"
+#include "tests/sanitized.h"
 #include "tests/sites.h"
+#include "tests/steps.h"
 
 #include <criterion/criterion.h>
 #include <dlfcn.h>
@@ -93,6 +95,30 @@ static void make_twins(uintptr_t twins[2], unsigned tags, uint64_t together)
 		release(allocate(64, pc_of(site)));
 	cr_assert_eq(thread_self->heap.tags, tags);
 	cr_assert_eq(entries(), FIRST);
+}
+
+static volatile unsigned steps, unmade;
+
+/* The routes of all tags are made: of whatever class but the first, which a route of zeros would have. */
+static void on_step(int sig)
+{
+	(void)sig;
+	steps++;
+	for (uint32_t tag = 1; tag <= thread_self->heap.tags; tag++)
+		unmade += !thread_self->routes[tag / ROUTES_CHUNK] || route_at(thread_self, tag)->class == 0;
+}
+
+/* Who writes a report, or renames a site's routes, goes by the number of tags. */
+Test(route_index, a_tag_is_told_of_when_its_route_is_made)
+{
+	if (SANITIZED || !STEPS_ARE_KNOWN)
+		cr_skip_test("steps are known of x86-64 alone, and not of a sanitizer's code");
+	steps_begin(on_step);
+	for (unsigned site = 0; site <= ROUTES_CHUNK; site++)
+		route(site, 100);
+	steps_end();
+	cr_assert_gt(steps, 1000);
+	cr_assert_eq(unmade, 0, "%u in %u steps", unmade, steps);
 }
 
 Test(route_index, of_two_with_one_home_the_last_asked_for_lives_there)
