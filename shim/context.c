@@ -277,6 +277,14 @@ static unsigned level_of(uintptr_t context, const struct unwound *seen)
 	return is == context ? level : CONTEXT_LEVELS_MAX + 1;
 }
 
+/* With no room for further sites a new one is "other", seen or not. One in so many is seen all the same: a wrong load may have
+ * made it up. */
+static bool is_one_of_the_rest(void)
+{
+	static _Atomic uint32_t rest;
+	return atomic_fetch_add_explicit(&rest, 1, memory_order_relaxed) % LOOKS_EACH == LOOKS_EACH - 1;
+}
+
 /* One look; true: look again, something was learned. */
 static bool look(uintptr_t *context, uintptr_t frame)
 {
@@ -284,6 +292,8 @@ static bool look(uintptr_t *context, uintptr_t frame)
 	struct learner *l = site ? learner_of(site) : NULL;
 	struct unwound seen;
 	if (site && (!l || !(is_due(l) || peek(l, frame))))
+		return false;
+	if (!site && sites_are_full() && !is_one_of_the_rest())
 		return false;
 	atomic_fetch_add_explicit(&unwound_count, 1, memory_order_relaxed);
 	unwind(frame, site ? UNWIND_SLOTS_MAX : UNWIND_FRAMES_MAX, &seen);

@@ -311,7 +311,7 @@ static uint16_t intern(struct birth *b)
 	return site;
 }
 
-static bool is_full(void)
+bool sites_are_full(void)
 {
 	return atomic_load_explicit(&full, memory_order_relaxed);
 }
@@ -328,7 +328,7 @@ uint16_t site_of(uintptr_t context)
 	if (!region || context <= 1) /* 1 stands for "other" where a return address is asked for */
 		return SITE_OTHER;
 	uint16_t site = known_for_sure(context);
-	if (site || is_full() || context & CONTEXT_EXTENDED)
+	if (site || sites_are_full() || context & CONTEXT_EXTENDED)
 		return site;
 	uint32_t frame = frame_of(context);
 	struct birth birth = {.context = context,
@@ -343,7 +343,7 @@ uint16_t site_of(uintptr_t context)
 uint16_t site_born(uintptr_t context, const struct unwound *seen, uint32_t key_frames_count)
 {
 	uint32_t frames[UNWIND_FRAMES_MAX], count = 0;
-	if (!region || is_full())
+	if (!region || sites_are_full())
 		return SITE_OTHER;
 	while (count < seen->count && (frames[count] = frame_of(seen->pcs[count])) != LEDGER_NONE)
 		count++;

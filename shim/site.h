@@ -32,6 +32,9 @@ bool sites_init(void);
 /* Cap on the number of sites, "other" included. */
 void sites_limit(uint32_t max);
 
+/* Has a new one been refused, so that all further ones will be? */
+bool sites_are_full(void);
+
 /* The site of a context, new if need be; one of several return addresses is never new here (site_born). */
 uint16_t site_of(uintptr_t context);
 

@@ -314,6 +314,20 @@ Test(context, recursion_ends)
 	cr_assert_leq(ledger()->stack_ids_count, 64 * ledger()->sites_count);
 }
 
+CALLER(late, entry)
+
+/* They are "other" whatever unwinding says of them. */
+Test(context, without_room_for_sites_new_callers_are_seldom_unwound)
+{
+	one(100);
+	sites_limit(ledger()->sites_count);
+	late(100); /* finds out that there is no room */
+	uint64_t before = context_counts().unwound;
+	for (size_t size = 160; size < 4000; size += 160)
+		cr_assert_eq(site_of_block(late(size)), ledger_sites(ledger()));
+	cr_assert_leq(context_counts().unwound, before + 1, "%lu", context_counts().unwound - before);
+}
+
 #if defined(__x86_64__)
 /* Code that only calls: sub $8, %rsp; mov $wrapper, %rax; call *%rax; add $8, %rsp; ret. */
 static const unsigned char stub[] = {0x48, 0x83, 0xec, 0x08, 0x48, 0xb8, 0,    0,    0,    0,   0,
