@@ -246,6 +246,7 @@ static void add_draws(struct ledger_facts *facts, uint16_t site, uint64_t draws,
 	if (!s) {
 		s = &ledger_sampled(facts)[facts->sampled_count];
 		facts->sites[site].sampled = ++facts->sampled_count;
+		s->spread = product_to_most(sample_period, sample_period); /* one draw more, for what might have been drawn */
 	}
 	s->draws += draws;
 	s->space = sum_to_most(s->space, weight);

@@ -88,7 +88,7 @@ Test(sample, sites_are_drawn_by_their_bytes)
 	}
 	/* Blocks of many periods are all drawn, and stand for themselves. */
 	cr_expect_eq(sampled(BEHIND).space, exact(BEHIND));
-	cr_expect_eq(sampled(BEHIND).spread, 0);
+	cr_expect_eq(ledger_sampled_error(&(struct ledger_sampled){.spread = sampled(BEHIND).spread}), PERIOD);
 	whole();
 }
 
