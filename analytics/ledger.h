@@ -218,7 +218,7 @@ struct ledger_fact {
 struct ledger_sampled {
 	uint64_t draws;        /* stretches of its bytes that a sampling point fell into */
 	uint64_t space;        /* bytes they stand for: the estimate of alloc_space */
-	uint64_t spread;       /* its estimated variance, bytes squared */
+	uint64_t spread;       /* its estimated variance and the square of a period, bytes squared */
 	uint64_t samples;      /* stacks that were seen */
 	uint64_t weight;       /* bytes they stand for */
 	uint64_t squares;      /* sum of their weights squared, in units of LEDGER_WEIGHT_UNIT bytes */

@@ -59,9 +59,12 @@ class Shares(victims.Case):
             judged += report["quality"]["stacks"]["error"]["sites"]
         self.assertLessEqual(max(misses.values()), MISSES_MAX, f"{rhythm}: intervals without the true share: {misses}")
         self.assertLessEqual(judged - held, MISSES_MAX, "intervals of the sites' bytes without the exact number")
+        return reports
 
     def test_who_makes_the_refills_is_not_who_is_seen(self):
-        self.check("trick")
+        reports = self.check("trick")
+        draws = {r["quality"]["stacks"]["error"]["estimated_space"] for r in reports}
+        self.assertGreater(len(draws), CHILDREN // 2, "a parent's children do not draw alike")
 
     def test_callers_of_different_sizes(self):
         self.check("sizes")

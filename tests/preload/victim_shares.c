@@ -98,6 +98,8 @@ int main(int argc, char **argv)
 		void (*run)(void);
 	} rhythms[] = {{"trick", trick}, {"sizes", sizes}, {"batch", batch}, {"large", large}};
 	CHECK(argc == 3, "two arguments");
+	for (int i = 0; i < 1000; i++)
+		kept(malloc(64)); /* the parent's dice have rolled */
 	for (int i = 0; i < atoi(argv[1]); i++) {
 		pid_t pid = fork();
 		CHECK(pid >= 0, "fork");

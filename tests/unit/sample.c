@@ -330,6 +330,7 @@ static int child(void)
 	struct ledger_sampled s = sampled(GROWS);
 	double all = 64. * ROUNDS / 10; /* but for what came before the first refill */
 	HOLDS(s.draws > 10);
+	HOLDS((double)sampled(PINGS).space < 100. * ROUNDS / 5); /* what the parent did is not its own */
 	HOLDS(fabs((double)s.space - all) < 5 * (double)ledger_sampled_error(&s) + 64. * 1000);
 	HOLDS(!walk_pools().wrong);
 	return 0;
@@ -340,6 +341,8 @@ Test(sample, a_child_begins_anew)
 	sample_begin(PERIOD);
 	play(ROUNDS);
 	cr_assert_gt(sampled(GROWS).draws, 100);
+	for (unsigned i = 0; i < 10 * ROUNDS; i++)
+		release(allocate(100, pc_of(PINGS)));
 	int status = forked(child);
 	cr_assert_eq(status, 0, "%d", status >> 8);
 }
