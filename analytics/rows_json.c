@@ -130,7 +130,7 @@ int rows_json(const struct report *r, struct names *s, const struct rows_wish *w
 	json_out_open(&out, buffer, sizeof(buffer), json_out_to_fd, &fd);
 	json_out_object_begin(&out);
 	render_text(&out, "schema", "sluice.rows");
-	render_text(&out, "schema_version", "1.1");
+	render_text(&out, "schema_version", "1.2");
 	render_text(&out, "by", rows_by_names[wish->by]);
 	render_text(&out, "sort", rows_sort_names[wish->sort]);
 	json_out_key(&out, "total");

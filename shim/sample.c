@@ -8,14 +8,14 @@
 #include "site.h"
 #include "unwind.h"
 
+/* A random allocation of a stretch is unwound, or of its first 4096, or of so many as are an eighth of the bytes that the sample
+ * stands for: so at most one in 16 of a route's allocations takes the slow way. */
+enum { WINDOW_SHARE = 8, WINDOW_MOST = 4096 };
+
 enum {
 	SWEEP_REFILLS = 32, /* so often SWEEP_TAGS further routes tell their bytes: those that live from their caches */
 	SWEEP_TAGS = 16,
-	DUE_MOST = 8, /* stacks to be seen for one stretch, however long */
-	WINDOW_SHARE =
-		8, /* a random one of a stretch's allocations is unwound, but of no more than make up an eighth of the */
-	WINDOW_MOST =
-		4096,         /* bytes for which it stands: so at most one in 16 of a route's takes the slow way, in the mean */
+	DUE_MOST = 8,     /* stacks to be seen for one stretch, however long */
 	PHASE_MOST = 15,  /* further refills are all alike */
 	ALONE_SHARE = 16, /* of a period */
 	PERIOD_MAX_BITS = 40
@@ -111,8 +111,7 @@ static bool pass(struct thread *thread, uint16_t tag)
 	struct route *route = route_at(thread, tag);
 	uint64_t space = thread->heap.caches[tag].space + route->realloc_space, bytes = space - route->sample.space_seen;
 	route->sample.space_seen = space;
-	if (route->sample.generation !=
-	    generation) { /* what came before the fork was not its own, nor is it known what was */
+	if (route->sample.generation != generation) { /* where the parent's bytes end is not known */
 		route->sample = (struct route_sample){.generation = generation, .space_seen = space};
 		return false;
 	}

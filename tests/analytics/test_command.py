@@ -252,7 +252,7 @@ class Report(Case):
             memory = json.load(f)["memory"]
         for by, names in (("site", None), ("module", None), ("thread", ("alloc_objects", "alloc_space"))):
             view = self.rows("--by", by)
-            self.assertEqual((view["schema"], view["schema_version"], view["by"]), ("sluice.rows", "1.1", by))
+            self.assertEqual((view["schema"], view["schema_version"], view["by"]), ("sluice.rows", "1.2", by))
             self.assertEqual(view["rows_total"], len(view["rows"]))
             for name, value in view["total"].items():
                 self.assertEqual(value, memory[name])
