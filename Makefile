@@ -16,17 +16,17 @@ CXX := $(if $(findstring clang,$(CC)),clang++,g++)
 endif
 
 POOLS     := $(patsubst %,pools/%.c,classes decay heap huge lock meta node os pool range remote runs walk)
-SHIM      := $(patsubst %,shim/%.c,allocate budget conf context early eh_frame facts fallback fallback_math fallback_start \
+SHIM      := $(patsubst %,shim/%.c,allocate budget chance conf context early eh_frame facts fallback fallback_math fallback_start \
              frame identity inert interpose_cxx interpose_cxx_bound interpose_exit interpose_jemalloc interpose_limits \
              interpose_malloc interpose_stats lifetime mapping module pressure process publish publish_threads ready report resident \
-             route site site_peak stack sum symbols thread unwind unwind_libunwind wrapper_names)
+             route sample sample_table site site_peak stack sum symbols thread unwind unwind_libunwind wrapper_names)
 # One of two implementations of shim/unwind.h: the own reader knows x86-64 only.
 UNWIND_BY := $(if $(filter libunwind,$(V))$(filter-out x86_64-%,$(shell $(CC) -dumpmachine)),unwind_libunwind,eh_frame unwind)
 SHIM_USED := $(filter-out $(patsubst %,shim/%.c,$(filter-out $(UNWIND_BY),eh_frame unwind unwind_libunwind)),$(SHIM))
 ANALYTICS := $(patsubst %,analytics/%.c,cmd_doctor cmd_help cmd_report cmd_run command demangle elf_inspect flags \
-             forecast human_units json_out main memory message names nearest optionset program_find render \
-             render_fields render_sites render_values render_view report_load report_memory report_rows \
-             report_sections report_view rows_json run_child run_report site_facts site_view source_lines \
+             forecast human_units interval json_out main memory message names nearest optionset program_find render \
+             render_fields render_samples render_sites render_values render_view report_load report_memory report_rows \
+             report_sections report_view rows_json run_child run_report site_callers site_facts site_view source_lines \
              symbol_file table tally_view terminal)
 # Files of shim/ that define public symbols: they go into the library only, never into a test.
 INTERPOSE := $(filter shim/interpose%,$(SHIM))

@@ -32,9 +32,11 @@ enum {
 	LEDGER_BUILD_ID_MAX = 20,
 	LEDGER_CONF_MAX = 24,
 	LEDGER_FRAMES_MAX = 1 << 17,
-	LEDGER_STACKS_MAX = LEDGER_SITES_MAX + 1,
-	LEDGER_STACK_IDS_MAX = 1 << 20, /* frames of all stacks together */
-	LEDGER_STACK_FRAMES_MAX = 64    /* of one */
+	LEDGER_SAMPLED_STACKS_MAX = 1 << 14, /* beside one for each site */
+	LEDGER_STACKS_MAX = LEDGER_SITES_MAX + 1 + LEDGER_SAMPLED_STACKS_MAX,
+	LEDGER_SAMPLED_IDS_MAX = LEDGER_SAMPLED_STACKS_MAX * 32,
+	LEDGER_STACK_IDS_MAX = (1 << 20) + LEDGER_SAMPLED_IDS_MAX, /* frames of all stacks together */
+	LEDGER_STACK_FRAMES_MAX = 64                               /* of one */
 };
 
 /* A NUL-terminated string in the strings section, by offset; 0 is the empty string. */
@@ -209,7 +211,42 @@ struct ledger_fact {
 	uint64_t life;                         /* which of the lives is the site's, from 1 on; 0: no sample */
 	uint64_t slack_space;                  /* bytes of slabs beyond the blocks alive that are there for the site */
 	uint64_t resident_space; /* resident bytes that it explains: blocks alive and slack, as far as they are touched */
+	uint64_t sampled;        /* which of the sampled is the site's, from 1 on; 0: it was not drawn */
 };
+
+/* What a sample by bytes says of a site: of its bytes, which are known exactly as well, and of the stacks behind them. */
+struct ledger_sampled {
+	uint64_t draws;        /* stretches of its bytes that a sampling point fell into */
+	uint64_t space;        /* bytes they stand for: the estimate of alloc_space */
+	uint64_t spread;       /* its estimated variance and the square of a period, bytes squared */
+	uint64_t samples;      /* stacks that were seen */
+	uint64_t weight;       /* bytes they stand for */
+	uint64_t squares;      /* sum of their weights squared, in units of LEDGER_WEIGHT_UNIT bytes */
+	uint64_t first, count; /* its stacks, among the sampled stacks */
+};
+
+enum { LEDGER_WEIGHT_UNIT = 64 };
+
+struct ledger_sampled_stack {
+	uint32_t stack;      /* its number */
+	uint32_t by_realloc; /* 1: of reallocs of the site's blocks, which need not have to do with the site's own stack */
+	uint64_t samples;    /* how often it was seen */
+	uint64_t weight;     /* bytes that stands for */
+};
+
+/* How the sample was taken, and how far it is off where that is known: on the sites' bytes. */
+struct ledger_sampling {
+	uint64_t period;          /* mean bytes between two sampling points; 0: none */
+	uint64_t draws, samples;  /* of all sites */
+	uint64_t dropped;         /* samples that were lost */
+	uint64_t sites;           /* those with bytes for LEDGER_ERROR_DRAWS expected draws or more; of them: */
+	uint64_t exact_space;     /* bytes asked for, as counted */
+	uint64_t estimated_space; /* as estimated */
+	uint64_t off_space;       /* the sum of what each estimate is off */
+	uint64_t held;            /* sites whose 95 % interval holds the exact number */
+};
+
+enum { LEDGER_ERROR_DRAWS = 10 };
 
 /* What `resident`, the process's memory in RAM, is made of; `resident` is 0 where the kernel did not say. */
 struct ledger_resident {
@@ -225,14 +262,35 @@ struct ledger_resident {
 
 struct ledger_facts {
 	struct ledger_resident resident;
-	uint64_t sites_count, lives_count;
-	uint64_t lives_at;          /* offset from here */
-	struct ledger_fact sites[]; /* by number, as the ledger's */
+	struct ledger_sampling sampling;
+	uint64_t sites_count, lives_count, sampled_count, sampled_stacks_count;
+	uint64_t lives_at, sampled_at, sampled_stacks_at; /* offsets from here */
+	struct ledger_fact sites[];                       /* by number, as the ledger's */
 };
 
 static inline struct ledger_life *ledger_lives(const struct ledger_facts *f)
 {
 	return (struct ledger_life *)((char *)(uintptr_t)f + f->lives_at);
+}
+
+static inline struct ledger_sampled *ledger_sampled(const struct ledger_facts *f)
+{
+	return (struct ledger_sampled *)((char *)(uintptr_t)f + f->sampled_at);
+}
+
+static inline struct ledger_sampled_stack *ledger_sampled_stacks(const struct ledger_facts *f)
+{
+	return (struct ledger_sampled_stack *)((char *)(uintptr_t)f + f->sampled_stacks_at);
+}
+
+/* The standard error of its estimate, bytes: the root of its variance. */
+static inline uint64_t ledger_sampled_error(const struct ledger_sampled *s)
+{
+	uint64_t root = 0;
+	for (uint64_t bit = UINT64_C(1) << 31; bit; bit >>= 1)
+		if ((root | bit) * (root | bit) <= s->spread)
+			root |= bit;
+	return root;
 }
 
 struct ledger_header {

@@ -8,6 +8,7 @@
  */
 #include "analytics/render.h"
 
+#include "analytics/render_samples.h"
 #include "analytics/render_sites.h"
 #include "analytics/render_values.h"
 #include "analytics/version.h"
@@ -102,7 +103,7 @@ static void render_run(struct json_out *out, const struct render_view *v)
 	json_out_object_end(out);
 }
 
-static void render_quality(struct json_out *out, const struct ledger_quality *q)
+static void render_quality(struct json_out *out, const struct ledger_quality *q, const struct ledger_facts *facts)
 {
 	json_out_key(out, "quality");
 	json_out_object_begin(out);
@@ -123,6 +124,8 @@ static void render_quality(struct json_out *out, const struct ledger_quality *q)
 	render_count(out, "unwound", q->unwound);
 	render_count(out, "wrong", q->wrong_callers);
 	json_out_object_end(out);
+	if (facts)
+		render_sampling(out, &facts->sampling);
 	json_out_object_end(out);
 }
 
@@ -255,7 +258,7 @@ int render_report(const struct ledger_header *l, const struct ledger_facts *fact
 	json_out_line(out);
 	render_run(out, &v);
 	json_out_line(out);
-	render_quality(out, &l->quality);
+	render_quality(out, &l->quality, facts);
 	json_out_line(out);
 	render_memory(out, &l->memory, facts);
 	json_out_line(out);

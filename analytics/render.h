@@ -10,7 +10,7 @@
 #include "analytics/ledger.h"
 
 #define REPORT_SCHEMA "sluice.report"
-#define REPORT_SCHEMA_VERSION "1.2" /* minor: keys were added; major: a reader of the old one would be wrong */
+#define REPORT_SCHEMA_VERSION "1.3" /* minor: keys were added; major: a reader of the old one would be wrong */
 
 /* Writes the whole report and closes `out`. The caller vouches that l->total_bytes bytes are readable from `l` on;
  * nothing else in the ledger is trusted: counts and offsets that point outside are cut back to what lies inside.

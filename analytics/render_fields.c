@@ -72,3 +72,28 @@ const struct render_field render_life_fields[] = {
 	{"long_weight", offsetof(struct ledger_life, long_weight)},
 	{"", 0},
 };
+
+const struct render_field render_sampling_fields[] = {
+	{"period_bytes", offsetof(struct ledger_sampling, period)},
+	{"draws", offsetof(struct ledger_sampling, draws)},
+	{"samples", offsetof(struct ledger_sampling, samples)},
+	{"dropped", offsetof(struct ledger_sampling, dropped)},
+	{"", 0},
+};
+
+const struct render_field render_error_fields[] = {
+	{"sites", offsetof(struct ledger_sampling, sites)},
+	{"held", offsetof(struct ledger_sampling, held)},
+	{"exact_space", offsetof(struct ledger_sampling, exact_space)},
+	{"estimated_space", offsetof(struct ledger_sampling, estimated_space)},
+	{"off_space", offsetof(struct ledger_sampling, off_space)},
+	{"", 0},
+};
+
+const struct render_field render_sampled_fields[] = {
+	{"draws", offsetof(struct ledger_sampled, draws)},
+	{"estimated_space", offsetof(struct ledger_sampled, space)},
+	{"samples", offsetof(struct ledger_sampled, samples)},
+	{"weight", offsetof(struct ledger_sampled, weight)},
+	{"", 0},
+};

@@ -22,5 +22,8 @@ extern const struct render_field render_fact_fields[];     /* of struct ledger_f
 extern const struct render_field render_realloc_fields[];  /* of struct ledger_fact: where there were reallocs */
 extern const struct render_field render_span_fields[];     /* of struct ledger_span */
 extern const struct render_field render_life_fields[];     /* of struct ledger_life */
+extern const struct render_field render_sampling_fields[]; /* of struct ledger_sampling: how it was done */
+extern const struct render_field render_error_fields[];    /* of struct ledger_sampling: what it is off */
+extern const struct render_field render_sampled_fields[];  /* of struct ledger_sampled */
 
 #endif

@@ -2,6 +2,7 @@
 #include "analytics/render_sites.h"
 
 #include "analytics/render.h"
+#include "analytics/render_samples.h"
 #include "analytics/render_values.h"
 
 #include <string.h>
@@ -42,14 +43,16 @@ static void render_life(struct json_out *out, const struct ledger_life *life)
 	json_out_object_end(out);
 }
 
-static void render_fact(struct json_out *out, const struct ledger_fact *f, const struct ledger_facts *facts)
+static void render_fact(struct json_out *out, const struct render_view *v, const struct ledger_fact *f)
 {
+	const struct ledger_facts *facts = v->facts;
 	render_counts(out, f, render_fact_fields);
 	histogram(out, "size_hist_log2", f->size_hist_log2, LEDGER_SIZES);
 	if (f->realloc_moved_objects | f->realloc_grown_space | f->realloc_shrunk_space)
 		render_counts(out, f, render_realloc_fields);
 	if (f->life && f->life <= facts->lives_count)
 		render_life(out, &ledger_lives(facts)[f->life - 1]);
+	render_sampled(out, f, facts, v->stacks_count);
 }
 
 /* The route that served most of the site's allocations, or null when this process made none. */
@@ -124,7 +127,7 @@ static void render_site(struct json_out *out, const struct render_view *v, uint3
 	render_count(out, "realloc_objects", s->realloc_objects);
 	render_count(out, "cross_thread_free_objects", s->cross_thread_free_objects);
 	if (v->facts && id < v->facts->sites_count)
-		render_fact(out, &v->facts->sites[id], v->facts);
+		render_fact(out, v, &v->facts->sites[id]);
 	json_out_object_end(out);
 }
 

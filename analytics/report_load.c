@@ -50,7 +50,7 @@ static enum report_result say_bad_json(const json_error_t *error, const char *by
 		return say(REPORT_TRUNCATED, message, path, "the file is empty");
 	if (bytes[blanks] != '{' || json_error_code(error) == json_error_null_character)
 		return say(REPORT_FOREIGN, message, path, "not a report of sluice");
-	if (json_error_code(error) == json_error_premature_end_of_input)
+	if (json_error_code(error) == json_error_premature_end_of_input || error->position >= (int)count) /* in a number */
 		return say(REPORT_TRUNCATED, message, path, "the file is cut short: it ends in the middle of the report");
 	return say(REPORT_DAMAGED, message, path, "damaged, not JSON any more at line %d: %s", error->line, error->text);
 }
@@ -153,6 +153,8 @@ void report_close(struct report *r)
 	free((void *)r->run.argv);
 	free(r->classes);
 	free(r->mappings);
+	for (size_t i = 0; i < r->sites_count; i++)
+		free(r->sites[i].sampled.stacks);
 	free(r->sites);
 	free(r->threads);
 	free(r->frames);

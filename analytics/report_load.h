@@ -42,6 +42,22 @@ struct report_run {
 struct report_quality {
 	const char *site_counts;
 	uint64_t live_threads, untracked_frees, dropped_sites, dropped_threads, dropped_mappings;
+	struct ledger_sampling stacks; /* period 0: none were sampled */
+};
+
+/* Of what a sample by bytes says of a site; see the schema. */
+struct report_sampled_stack {
+	uint32_t stack;  /* index */
+	bool by_realloc; /* of reallocs of the site's blocks: it need not begin with the site's frames */
+	uint64_t samples, weight;
+};
+
+struct report_sampled {
+	struct ledger_sampled of;
+	uint64_t standard_error;
+	double effective; /* samples of one weight that would tell as much */
+	struct report_sampled_stack *stacks;
+	size_t stacks_count;
 };
 
 struct report_site {
@@ -57,7 +73,8 @@ struct report_site {
 	uint64_t route_objects[LEDGER_ROUTES], route_space[LEDGER_ROUTES];
 	bool has_fact; /* reports before version 1.2 have none */
 	struct ledger_fact fact;
-	struct ledger_life life; /* all 0: no sample */
+	struct ledger_life life;       /* all 0: no sample */
+	struct report_sampled sampled; /* likewise */
 };
 
 struct report_mapping {

@@ -145,6 +145,9 @@ static void read_quality(struct reader *in, const json_t *quality, struct report
 	q->live_threads = get_count(in, quality, "live_threads");
 	q->untracked_frees = get_count(in, quality, "untracked_frees");
 	get_counts(in, get_object(in, quality, "dropped"), q, dropped);
+	const json_t *stacks = get_object(in, quality, "stacks");
+	get_counts(in, stacks, &q->stacks, render_sampling_fields);
+	get_counts(in, get_object(in, stacks, "error"), &q->stacks, render_error_fields);
 }
 
 static void read_memory(struct reader *in, const json_t *memory, struct ledger_memory *m)
@@ -296,6 +299,30 @@ static void read_life(struct reader *in, const json_t *life, struct ledger_life 
 	read_span(in, get_object(in, life, "space"), &l->space, LEDGER_LIFE_SHIFT_SPACE);
 }
 
+static void read_sampled_stack(struct reader *in, const json_t *record, struct report_sampled_stack *s)
+{
+	if (!json_is_object(record))
+		set_wrong(in, "sampled", "holds something else than stacks");
+	s->stack = get_index(in, record, "stack", in->report->stacks_count, false);
+	s->by_realloc = get_bool(in, record, "by_realloc");
+	s->samples = get_count(in, record, "samples");
+	s->weight = get_count(in, record, "weight");
+}
+
+static void read_sampled(struct reader *in, const json_t *sampled, struct report_sampled *s)
+{
+	const json_t *effective = json_object_get(sampled, "effective"), *stacks = json_object_get(sampled, "stacks");
+	get_counts(in, sampled, &s->of, render_sampled_fields);
+	s->standard_error = get_count(in, sampled, "standard_error");
+	if ((effective && !json_is_number(effective)) || (stacks && !json_is_array(stacks)))
+		set_wrong(in, "sampled", "is not what it should be");
+	s->effective = json_number_value(effective);
+	s->stacks_count = json_array_size(stacks);
+	s->stacks = memory_room(s->stacks_count, sizeof(s->stacks[0]));
+	for (size_t i = 0; i < s->stacks_count; i++)
+		read_sampled_stack(in, json_array_get(stacks, i), &s->stacks[i]);
+}
+
 static void read_site(struct reader *in, const json_t *record, void *to)
 {
 	static const struct render_field fields[] = {
@@ -315,6 +342,7 @@ static void read_site(struct reader *in, const json_t *record, void *to)
 	s->has_fact = json_object_get(record, "max_space");
 	read_fact(in, record, &s->fact);
 	read_life(in, get_object(in, record, "lifetimes"), &s->life);
+	read_sampled(in, get_object(in, record, "sampled"), &s->sampled);
 	s->symbol = get_text(in, record, "symbol", true);
 	s->route = route_of(get_text(in, record, "route", true));
 	s->other = get_bool(in, record, "other");

@@ -4,9 +4,17 @@
 #include "analytics/json_out.h"
 #include "analytics/render.h"
 #include "analytics/render_values.h"
+#include "analytics/site_callers.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+/* From 0 to 1. */
+static void ratio(struct json_out *out, const char *key, double value)
+{
+	json_out_key(out, key);
+	json_out_ratio(out, (uint64_t)(value * 1e6 + .5), 1000000, 6);
+}
 
 /* Where a function is: the file and line, null and 0 when they are not known. */
 static void place(struct json_out *out, const struct name *n)
@@ -36,6 +44,32 @@ static void frames(struct json_out *out, const struct report *r, const struct re
 			json_out_bool(out, depth < s->key_frames);
 			json_out_object_end(out);
 		}
+	}
+	json_out_array_end(out);
+}
+
+/* The sampled stacks, with their shares of the site's bytes. */
+static void callers(struct json_out *out, const struct report *r, const struct report_site *s, struct names *names)
+{
+	struct report_site at = *s; /* names are asked of its stack */
+	json_out_key(out, "callers");
+	json_out_array_begin(out);
+	for (size_t i = 0; i < s->sampled.stacks_count; i++) {
+		const struct report_sampled_stack *stack = &s->sampled.stacks[i];
+		struct caller_share of = caller_share_of(s, stack->weight);
+		if (stack->stack >= r->stacks_count || !r->stacks[stack->stack].count)
+			continue;
+		at.stack = stack->stack;
+		json_out_object_begin(out);
+		json_out_key(out, "by_realloc");
+		json_out_bool(out, stack->by_realloc);
+		render_count(out, "samples", stack->samples);
+		render_count(out, "estimated_space", of.space);
+		ratio(out, "share", of.share);
+		ratio(out, "share_least", of.within.least);
+		ratio(out, "share_most", of.within.most);
+		frames(out, r, &at, names);
+		json_out_object_end(out);
 	}
 	json_out_array_end(out);
 }
@@ -79,8 +113,10 @@ static void one(struct json_out *out, const struct report *r, struct row *row, c
 		render_count(out, "realloc_objects", row->realloc_objects);
 		render_count(out, "cross_thread_free_objects", row->cross_thread_free_objects);
 	}
-	if (by == ROWS_BY_SITE && wish->stacks)
+	if (by == ROWS_BY_SITE && wish->stacks) {
 		frames(out, r, &r->sites[row->index], s);
+		callers(out, r, &r->sites[row->index], s);
+	}
 	json_out_object_end(out);
 }
 
@@ -94,7 +130,7 @@ int rows_json(const struct report *r, struct names *s, const struct rows_wish *w
 	json_out_open(&out, buffer, sizeof(buffer), json_out_to_fd, &fd);
 	json_out_object_begin(&out);
 	render_text(&out, "schema", "sluice.rows");
-	render_text(&out, "schema_version", "1.1");
+	render_text(&out, "schema_version", "1.2");
 	render_text(&out, "by", rows_by_names[wish->by]);
 	render_text(&out, "sort", rows_sort_names[wish->sort]);
 	json_out_key(&out, "total");

@@ -14,7 +14,7 @@ struct rows_wish {
 	uint64_t site_id;
 };
 
-/* Writes {"schema":"sluice.rows","schema_version":"1.1","by":...,"sort":...,"total":{...},"rows":[...]}, a row a line,
+/* Writes {"schema":"sluice.rows","schema_version":"1.2","by":...,"sort":...,"total":{...},"rows":[...]}, a row a line,
  * counters named as in the report; 1.1 added file, line, via and frames. Returns 0 or the errno value of a write. */
 int rows_json(const struct report *r, struct names *s, const struct rows_wish *wish, int fd);
 

@@ -2,9 +2,9 @@
 #include "analytics/site_facts.h"
 
 #include "analytics/human_units.h"
+#include "analytics/interval.h"
 #include "analytics/tally_view.h"
 
-#include <math.h>
 #include <stdio.h>
 
 enum { BAR = 30 };
@@ -14,12 +14,9 @@ struct short_share site_short_share(const struct ledger_life *life)
 	double of = (double)life->short_weight + (double)life->long_weight, squares = (double)life->judged_squares;
 	if (of <= 0 || squares <= 0)
 		return (struct short_share){.samples = 0};
-	static const double z = 1.959964; /* of the normal distribution, at 95 % */
 	double n = of * of / squares, p = (double)life->short_weight / of;
-	double middle = (p + z * z / (2 * n)) / (1 + z * z / n);
-	double half = z / (1 + z * z / n) * sqrt(p * (1 - p) / n + z * z / (4 * n * n));
-	return (struct short_share){
-		.share = p, .least = fmax(0, middle - half), .most = fmin(1, middle + half), .samples = n};
+	struct interval within = interval_of_share(p, n);
+	return (struct short_share){.share = p, .least = within.least, .most = within.most, .samples = n};
 }
 
 static void bars(const uint64_t *buckets, unsigned count, unsigned shift, struct human unit(uint64_t), const char *what,

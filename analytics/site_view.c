@@ -1,7 +1,8 @@
 /* site_view.c: one site in full; see site_view.h.
  *
  * The stack is the one that was seen when the site was met first. Its first frames, marked by a star, are the site's
- * identity and the same for every allocation of it; those further out are one example of how it came there.
+ * identity and the same for every allocation of it; those further out are one example of how it came there, and the sample says
+ * which others there are (site_callers.h).
  */
 #include "analytics/site_view.h"
 
@@ -9,6 +10,7 @@
 #include "analytics/memory.h"
 #include "analytics/message.h"
 #include "analytics/render.h"
+#include "analytics/site_callers.h"
 #include "analytics/site_facts.h"
 #include "analytics/table.h"
 #include "analytics/tally_view.h"
@@ -104,6 +106,8 @@ void view_site(const struct report *r, struct names *s, const struct report_site
 	show_counts(site, t);
 	show_routes(site, t);
 	view_facts(site, t);
-	if (!site->other)
-		show_stack(r, s, site, t);
+	if (site->other)
+		return;
+	show_stack(r, s, site, t);
+	view_callers(r, s, site, t);
 }

@@ -14,6 +14,7 @@
 #include "lifetime.h"
 #include "process.h"
 #include "route.h"
+#include "sample.h"
 #include "site.h"
 
 #include <errno.h>
@@ -40,6 +41,12 @@ static void *early_block(size_t size)
 	return block ? block : refuse();
 }
 
+/* A frame that leads to the block's site; 0: none. */
+static uintptr_t frame_of_birth(uintptr_t frame)
+{
+	return frame & SAMPLE_REALLOC ? 0 : frame;
+}
+
 /* From the pools, NULL with the reason to count otherwise. */
 static void *from_pools(size_t size, unsigned class, uintptr_t pc, enum ledger_reason *why)
 {
@@ -48,6 +55,15 @@ static void *from_pools(size_t size, unsigned class, uintptr_t pc, enum ledger_r
 	if (!thread || !range.bytes)
 		return NULL;
 	return route_refill(thread, pc, class, size, why);
+}
+
+static void *from_fallback(size_t size, size_t align, bool zero, uintptr_t pc, uintptr_t frame, enum ledger_reason why)
+{
+	void *block = fallback_take(size, align, zero, pc, why);
+	if (!block)
+		return refuse();
+	sample_fallback(size, pc, frame);
+	return block;
 }
 
 /* Is the block, its slab's only one, still as the kernel gave it but for the link in its first word? Asked once, when it
@@ -62,6 +78,19 @@ static bool is_untouched(void *block)
 	return untouched;
 }
 
+/* The route that the allocation was about to take was armed: for a stack, a life, or both. Its context now; a block, if it is
+ * one that is watched. */
+static uintptr_t meet_armed(uint16_t tag, size_t size, uintptr_t pc, uintptr_t frame, void **block)
+{
+	sample_armed(thread_self, tag, frame);
+	if (!lifetime_is_due(thread_self, tag))
+		return pc;
+	uintptr_t learned = context_meet(pc, frame_of_birth(frame));
+	if (learned == pc)
+		*block = lifetime_watch(thread_self, tag, size);
+	return learned;
+}
+
 /* A block when the cache that its key hashes to had none: `class` is of at least `size` bytes, CLASSES when there is
  * none. */
 static __attribute__((noinline)) void *allocate_missed(size_t size, unsigned class, bool zero, uintptr_t pc,
@@ -70,12 +99,8 @@ static __attribute__((noinline)) void *allocate_missed(size_t size, unsigned cla
 	enum ledger_reason why = REASON_LARGE;
 	struct cache *cache = class < CLASSES ? route_cache(thread_self, pc, class) : NULL;
 	void *block = NULL;
-	if (cache && lifetime_is_armed(cache)) {
-		uintptr_t learned = context_meet(pc, frame);
-		if (learned == pc)
-			block = lifetime_watch(thread_self, (uint16_t)(cache - thread_self->heap.caches), size);
-		pc = learned;
-	}
+	if (cache && route_is_armed(cache))
+		pc = meet_armed((uint16_t)(cache - thread_self->heap.caches), size, pc, frame, &block);
 	if (cache && !block && (cache = route_cache(thread_self, pc, class)))
 		block = cache_take(cache, size); /* its key was not at home */
 	if (block)
@@ -84,17 +109,18 @@ static __attribute__((noinline)) void *allocate_missed(size_t size, unsigned cla
 		block = process_is_inert() ? inert_malloc(size) : early_block(size);
 		return zero && block ? memset(block, 0, size) : block;
 	}
-	pc = context_meet(pc, frame);
+	pc = context_meet(pc, frame_of_birth(frame));
 	/* The first call of all: the tables were empty until process_start filled them. */
 	if (class < CLASSES && class_table[class].size < size)
 		class = class_of(size);
 	block = class < CLASSES ? from_pools(size, class, pc, &why) : NULL;
 	if (block) {
 		bool untouched = is_untouched(block);
+		if (size >= sample_alone)
+			sample_pooled(block, size, frame);
 		return zero ? memset(block, 0, untouched ? sizeof(void *) : size) : block;
 	}
-	block = fallback_take(size, 0, zero, pc, why);
-	return block ? block : refuse();
+	return from_fallback(size, 0, zero, pc, frame, why);
 }
 
 static unsigned class_or_none(size_t size)
@@ -127,9 +153,9 @@ static __attribute__((noinline)) void *allocate_behind_slow(size_t size, unsigne
                                                             uintptr_t frame)
 {
 	uintptr_t context = SITELESS ? pc : context_of(pc, frame);
-	if (context != pc && class < CLASSES) {
-		void *block = thread_take(thread_self, context, class, size);
-		if (__builtin_expect(block != NULL, 1))
+	if (class < CLASSES) {
+		void *block = context != pc ? thread_take(thread_self, context, class, size) : NULL;
+		if (block || (block = sample_skip(thread_self, context, class, size)))
 			return zero ? memset(block, 0, size) : block;
 	}
 	return allocate_missed(size, class, zero, context, frame);
@@ -173,16 +199,23 @@ void *allocate_aligned_from(size_t size, size_t align, uintptr_t pc, uintptr_t f
 	if (!SITELESS)
 		pc = context_of(pc, frame);
 	void *block = class < CLASSES ? thread_take(thread_self, pc, class, size) : NULL;
+	struct cache *cache = block || class == CLASSES ? NULL : route_cache(thread_self, pc, class);
+	if (cache && route_is_armed(cache)) {
+		uint16_t tag = (uint16_t)(cache - thread_self->heap.caches);
+		sample_armed(thread_self, tag, frame);
+		block = lifetime_is_due(thread_self, tag) ? NULL : cache_take(&thread_self->heap.caches[tag], size);
+	}
 	if (block)
 		return block;
 	pc = context_meet(pc, frame);
 	block = class < CLASSES ? from_pools(size, class, pc, &why) : NULL;
 	if (block) {
 		is_untouched(block);
+		if (size >= sample_alone)
+			sample_pooled(block, size, frame);
 		return block;
 	}
-	block = fallback_take(size, align, false, pc, why);
-	return block ? block : refuse();
+	return from_fallback(size, align, false, pc, frame, why);
 }
 
 void *allocate_zeroed_from(size_t size, uintptr_t pc, uintptr_t frame)
@@ -305,10 +338,11 @@ static bool slab_fits(const struct slab *slab, size_t size)
 	return slab->roomy && size <= usable && size >= usable / 8 * 3;
 }
 
-static void *move(void *block, size_t usable, size_t size, unsigned class, uintptr_t pc)
+/* The block keeps its site, whose context is `pc`; `frame` is realloc's. */
+static void *move(void *block, size_t usable, size_t size, unsigned class, uintptr_t pc, uintptr_t frame)
 {
-	void *fresh = allocate_class(size, class, false, pc, 0);
-	if (!fresh)
+	void *fresh = class < CLASSES ? thread_take(thread_self, pc, class, size) : NULL;
+	if (!fresh && !(fresh = allocate_missed(size, class, false, pc, frame | SAMPLE_REALLOC)))
 		return NULL;
 	struct slab *slab = range_holds(fresh) ? slab_of(fresh) : NULL;
 	if (slab && class_is_single(slab->class))
@@ -332,7 +366,7 @@ static bool resize_in_place(struct thread *thread, struct slab *slab, size_t siz
 }
 
 /* A block of the calling thread's own heap: its cache knows its birth, its route takes the count. */
-static void *reallocate_own(struct thread *thread, struct slab *slab, void *block, size_t size)
+static void *reallocate_own(struct thread *thread, struct slab *slab, void *block, size_t size, uintptr_t frame)
 {
 	uint16_t tag = slab_tag(slab, block);
 	struct route *route = route_at(thread, tag);
@@ -342,9 +376,12 @@ static void *reallocate_own(struct thread *thread, struct slab *slab, void *bloc
 		return block;
 	}
 	unsigned class = class_to_grow(size, usable);
-	if (resize_in_place(thread, slab, size, class))
+	if (resize_in_place(thread, slab, size, class)) {
+		if (size >= sample_alone)
+			sample_pooled(block, size, frame | SAMPLE_REALLOC);
 		return block;
-	void *fresh = move(block, usable, size, class, key_pc(thread->heap.caches[tag].key));
+	}
+	void *fresh = move(block, usable, size, class, key_pc(thread->heap.caches[tag].key), frame);
 	if (!fresh)
 		return NULL;
 	route_count_move(route, usable_size(fresh), size); /* on the route it leaves: the site is the same */
@@ -352,7 +389,7 @@ static void *reallocate_own(struct thread *thread, struct slab *slab, void *bloc
 	return fresh;
 }
 
-static __attribute__((noinline)) void *reallocate_pooled(void *block, size_t size)
+static __attribute__((noinline)) void *reallocate_pooled(void *block, size_t size, uintptr_t frame)
 {
 	struct thread *thread = thread_self;
 	struct slab *slab = slab_of(block);
@@ -366,11 +403,11 @@ static __attribute__((noinline)) void *reallocate_pooled(void *block, size_t siz
 	if (owner == 0)
 		die("realloc of a block that is not allocated", block);
 	if (owner == (uintptr_t)&thread->heap)
-		return reallocate_own(thread, slab, block, size);
+		return reallocate_own(thread, slab, block, size, frame);
 	unsigned class = slab->class;
 	uintptr_t pc = birth_pc(slab, block);
 	bool in_place = slab_fits(slab, size);
-	void *fresh = in_place ? block : move(block, class_table[class].size, size, class_or_none(size), pc);
+	void *fresh = in_place ? block : move(block, class_table[class].size, size, class_or_none(size), pc, frame);
 	if (fresh)
 		count_realloc(pc, class, size, fresh, in_place);
 	if (fresh && !in_place)
@@ -378,16 +415,20 @@ static __attribute__((noinline)) void *reallocate_pooled(void *block, size_t siz
 	return fresh;
 }
 
-static void *reallocate_fallback(void *block, size_t size)
+static void *reallocate_fallback(void *block, size_t size, uintptr_t frame)
 {
 	size_t usable = fallback_usable(block);
 	if (size > CLASS_SIZE_MAX || fits_in_place(size, usable)) {
 		enum ledger_reason small = range.bytes ? REASON_CAPACITY : REASON_RANGE; /* why it was here to begin with */
+		uintptr_t born = fallback_pc(block);
 		void *fresh = fallback_resize(block, size, size > CLASS_SIZE_MAX ? REASON_LARGE : small);
-		return fresh ? fresh : refuse();
+		if (!fresh)
+			return refuse();
+		sample_fallback(size, born, frame | SAMPLE_REALLOC);
+		return fresh;
 	}
 	uintptr_t pc = fallback_pc(block);
-	void *fresh = move(block, usable, size, class_or_none(size), pc ? pc : PC_OTHER);
+	void *fresh = move(block, usable, size, class_or_none(size), pc ? pc : PC_OTHER, frame);
 	if (!fresh)
 		return NULL;
 	fallback_count_move(block, usable, usable_size(fresh), size);
@@ -412,17 +453,17 @@ static __attribute__((noinline)) void *reallocate_other(void *block, size_t size
 		size_t usable = early_usable(block);
 		return fresh ? memcpy(fresh, block, size < usable ? size : usable) : NULL;
 	}
-	return reallocate_fallback(block, size);
+	return reallocate_fallback(block, size, frame);
 }
 
 /* A block that shares a slab of the calling thread's moves: one allocation, one copy, one free, on its birth site. */
 static __attribute__((noinline)) void *reallocate_small(struct thread *thread, uint16_t tag, void *block, size_t usable,
-                                                        size_t size)
+                                                        size_t size, uintptr_t frame)
 {
 	uintptr_t pc = key_pc(thread->heap.caches[tag].key);
 	unsigned class = class_to_grow(size, usable);
 	void *fresh = thread_take(thread, pc, class, size);
-	if (!fresh && !(fresh = allocate_missed(size, class, false, pc, 0)))
+	if (!fresh && !(fresh = allocate_missed(size, class, false, pc, frame | SAMPLE_REALLOC)))
 		return NULL;
 	memcpy(fresh, block, size < usable ? size : usable);
 	route_count_move(route_at(thread, tag), class_table[class].size, size);
@@ -441,7 +482,7 @@ void *reallocate_from(void *block, size_t size, uintptr_t pc, uintptr_t frame)
 	struct thread *thread = thread_self;
 	const struct slab *slab = &range.slabs[offset >> GRANULE_SHIFT];
 	if (slab_owner(slab) != (uintptr_t)&thread->heap) /* or behind its slab's first granule */
-		return reallocate_pooled(block, size);
+		return reallocate_pooled(block, size, frame);
 	uint16_t tag = own_tag(slab, offset);
 	size_t usable = class_table[slab->class].size;
 	if (fits_in_place(size, usable)) {
@@ -449,8 +490,8 @@ void *reallocate_from(void *block, size_t size, uintptr_t pc, uintptr_t frame)
 		return block;
 	}
 	if (size - 1 < CLASS_SHARED_MAX && usable <= CLASS_SHARED_MAX)
-		return reallocate_small(thread, tag, block, usable, size);
-	return reallocate_pooled(block, size);
+		return reallocate_small(thread, tag, block, usable, size, frame);
+	return reallocate_pooled(block, size, frame);
 }
 
 size_t usable_size(const void *block)

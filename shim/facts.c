@@ -12,6 +12,8 @@
 #include "pools/pool.h"
 #include "resident.h"
 #include "route.h"
+#include "sample.h"
+#include "sample_table.h"
 #include "site.h"
 #include "site_peak.h"
 
@@ -100,6 +102,7 @@ void facts_fork_child(void)
 		os_unmap(base, base->bytes);
 	base = base_make();
 	lifetime_fork_child();
+	sample_fork_child();
 	forget_reallocs();
 	forget_fallback();
 }
@@ -213,14 +216,19 @@ const struct ledger_facts *facts_make(const struct ledger_header *l)
 	if (facts)
 		os_unmap(facts, bytes);
 	/* Once: running threads make more of both. */
-	uint32_t lives = lifetime_sites(), sites = __atomic_load_n(&l->sites_count, __ATOMIC_ACQUIRE);
+	uint32_t records = sample_table_records(), lives = lifetime_sites();
+	uint32_t sites = __atomic_load_n(&l->sites_count, __ATOMIC_ACQUIRE);
 	size_t lives_at = offsetof(struct ledger_facts, sites) + sites * sizeof(struct ledger_fact);
-	bytes = lives_at + lives * sizeof(struct ledger_life);
+	size_t sampled_at = lives_at + lives * sizeof(struct ledger_life);
+	size_t stacks_at = sampled_at + sites * sizeof(struct ledger_sampled);
+	bytes = stacks_at + records * sizeof(struct ledger_sampled_stack);
 	facts = os_map(bytes);
 	if (!facts)
 		return NULL;
 	facts->sites_count = sites;
 	facts->lives_at = lives_at;
+	facts->sampled_at = sampled_at;
+	facts->sampled_stacks_at = stacks_at;
 	for (const struct heap *heap = heap_first(); heap; heap = heap->next)
 		for (uint32_t tag = 1; tag <= heap->tags; tag++)
 			add_route(facts, heap, tag);
@@ -233,6 +241,7 @@ const struct ledger_facts *facts_make(const struct ledger_header *l)
 			settle(&facts->sites[i], &ledger_sites(l)[i]);
 	}
 	add_lives(facts, lives);
+	sample_table_fill(facts, l, records);
 	if (!confined())
 		resident_fill(l, facts);
 	return facts;

@@ -91,16 +91,33 @@ static uint32_t add_locked(uint32_t mapping, uint64_t offset)
 	return frame;
 }
 
+static uint64_t offset_in(uint32_t mapping, uintptr_t pc)
+{
+	return mapping == LEDGER_NONE ? pc : pc - ledger_mappings(ledger())[mapping].bias;
+}
+
 uint32_t frame_of(uintptr_t pc)
 {
 	if (!ledger())
 		return LEDGER_NONE;
 	uint32_t mapping = mapping_of(pc);
-	uint64_t offset = mapping == LEDGER_NONE ? pc : pc - ledger_mappings(ledger())[mapping].bias;
+	uint64_t offset = offset_in(mapping, pc);
 	uint32_t frame = find(mapping, offset);
 	if (frame != LEDGER_NONE)
 		return frame;
 	sites_lock();
+	frame = add_locked(mapping, offset);
+	sites_unlock();
+	return frame;
+}
+
+uint32_t frame_try(uintptr_t pc)
+{
+	uint32_t mapping = mapping_of(pc);
+	uint64_t offset = offset_in(mapping, pc);
+	uint32_t frame = find(mapping, offset);
+	if (frame != LEDGER_NONE || ledger()->frames_count >= LEDGER_FRAMES_MAX / 4 * 3 || !sites_try_lock())
+		return frame;
 	frame = add_locked(mapping, offset);
 	sites_unlock();
 	return frame;

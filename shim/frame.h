@@ -15,6 +15,9 @@
 /* The frame a return address is, new if need be. Takes the sites' lock. */
 uint32_t frame_of(uintptr_t pc);
 
+/* The same, but waits for nobody: LEDGER_NONE also when somebody has the lock. It leaves a quarter of the table to the sites. */
+uint32_t frame_try(uintptr_t pc);
+
 /* The return address that a frame is now; 0: its file is unloaded. */
 uintptr_t frame_pc(const struct ledger_frame *frame);
 

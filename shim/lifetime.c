@@ -265,14 +265,6 @@ static bool is_due(const struct thread *thread, uint32_t tag)
 	return !route->is_twin && not_sampled(thread, tag) >= period / 2 + chance;
 }
 
-/* Only if nobody renames the route meanwhile. */
-static void arm(struct cache *cache)
-{
-	uint64_t key = cache->key;
-	if (key_class(key) != KEY_ARMED)
-		__atomic_compare_exchange_n(&cache->key, &key, key | KEY_ARMED, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
-}
-
 static void look(struct thread *thread)
 {
 	uint32_t tags = thread->heap.tags, best = 0;
@@ -282,8 +274,10 @@ static void look(struct thread *thread)
 		if (is_due(thread, tag) && (!best || not_sampled(thread, tag) > not_sampled(thread, best)))
 			best = tag;
 	}
-	if (best)
-		arm(&thread->heap.caches[best]);
+	if (best) {
+		route_at(thread, best)->life_due = true;
+		route_arm(thread, (uint16_t)best);
+	}
 }
 
 void lifetime_look(struct thread *thread)
@@ -340,8 +334,8 @@ static uint32_t weight_of(struct route *route, const struct cache *cache)
 void *lifetime_watch(struct thread *thread, uint16_t tag, size_t size)
 {
 	struct route *route = route_at(thread, tag);
-	uint64_t armed = thread->heap.caches[tag].key, key = route_key(key_pc(armed), route->class);
-	__atomic_compare_exchange_n(&thread->heap.caches[tag].key, &armed, key, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+	route->life_due = false;
+	route_disarm(thread, tag);
 	if (!lifetime_on || route_limits.site_max) { /* a twin's blocks would have to count against the cap */
 		route->sampled_at = thread->heap.caches[tag].allocs;
 		return NULL;

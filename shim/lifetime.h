@@ -23,10 +23,10 @@ extern bool lifetime_on;
 /* At each refill of the thread: arms a route if it is time. */
 void lifetime_look(struct thread *thread);
 
-/* Is the cache armed? Then the allocation that found it calls lifetime_watch. */
-static inline bool lifetime_is_armed(const struct cache *cache)
+/* Is the route armed for a life? Then the allocation that found it so calls lifetime_watch. */
+static inline bool lifetime_is_due(const struct thread *thread, uint16_t tag)
 {
-	return key_class(cache->key) == KEY_ARMED;
+	return route_is_armed(&thread->heap.caches[tag]) && route_at(thread, tag)->life_due;
 }
 
 /* Disarms, and serves the allocation with a block that is watched; NULL: serve it as usual. */

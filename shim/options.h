@@ -48,6 +48,8 @@ enum option_type { OPT_BOOL, OPT_BYTES, OPT_COUNT, OPT_MS, OPT_PATH };
 	  "sites told apart; further ones are counted as one, named other")                                                \
 	X(callers, "callers", OPT_BOOL, 1, 0, 1, "",                                                                       \
 	  "tell sites apart by their callers where a function allocates for many, and keep every site's stack")            \
+	X(stack_period, "stack_period", OPT_BYTES, INT64_C(512) << 10, 0, INT64_C(1) << 40, "bytes",                       \
+	  "mean bytes between two allocations whose whole stack is kept, to tell who is behind a site; 0: none")           \
 	X(verbose, "verbose", OPT_BOOL, 0, 0, 1, "", "say on standard error what was decided at start and at exit")
 
 #endif

@@ -26,6 +26,7 @@
 #include "ready.h"
 #include "report.h"
 #include "route.h"
+#include "sample.h"
 #include "site.h"
 #include "thread.h"
 
@@ -73,6 +74,7 @@ static void configure(void)
 	                                     .site_max = (uint64_t)conf.site_max,
 	                                     .decay_ms = conf.decay};
 	lifetime_on = conf.lifetimes;
+	sample_begin(report_is_off() ? 0 : (uint64_t)conf.stack_period);
 	conf_read = environ != NULL;
 }
 

@@ -12,6 +12,7 @@
 #include "pools/os.h"
 #include "pools/pool.h"
 #include "pressure.h"
+#include "sample.h"
 #include "site_peak.h"
 
 enum {
@@ -169,6 +170,7 @@ void ready_overflow(struct thread *thread, struct cache *cache)
 		lifetime_end(thread, tag);
 		return;
 	}
+	sample_event(thread, tag, SAMPLE_OVERFLOW);
 	if (is_large(route_at(thread, tag)->class)) {
 		overflow_large(thread, tag);
 		return;

@@ -14,6 +14,7 @@
 #include "pools/walk.h"
 #include "process.h"
 #include "ready.h"
+#include "sample.h"
 #include "site.h"
 #include "site_peak.h"
 
@@ -206,6 +207,28 @@ void routes_rename(uint16_t site, uintptr_t pc)
 		}
 	if (!(pc & SITE_RETIRED))
 		atomic_fetch_add_explicit(&moves, 1, memory_order_release);
+}
+
+/* Both only if nobody renames the route meanwhile. */
+static void change_key(struct cache *cache, uint64_t key, uint64_t to)
+{
+	__atomic_compare_exchange_n(&cache->key, &key, to, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+
+void route_arm(struct thread *thread, uint16_t tag)
+{
+	struct cache *cache = &thread->heap.caches[tag];
+	if (!route_is_armed(cache))
+		change_key(cache, cache->key, cache->key | KEY_ARMED);
+}
+
+void route_disarm(struct thread *thread, uint16_t tag)
+{
+	struct cache *cache = &thread->heap.caches[tag];
+	const struct route *route = route_at(thread, tag);
+	uint64_t armed = cache->key;
+	if (!route->life_due && (!route->sample.due || route->sample.waits))
+		change_key(cache, armed, route_key(key_pc(armed), route->class));
 }
 
 static void set_kind(struct thread *thread, uint16_t tag, enum route_kind kind)
@@ -466,7 +489,8 @@ void *route_refill(struct thread *thread, uintptr_t pc, unsigned class, size_t s
 	uint16_t tag = find_or_add(thread, pc, class);
 	if (!tag)
 		return NULL;
-	if (lifetime_is_armed(&thread->heap.caches[tag])) {
+	sample_event(thread, tag, SAMPLE_REFILL);
+	if (lifetime_is_due(thread, tag)) {
 		void *block = lifetime_watch(thread, tag, size);
 		if (block)
 			return block;

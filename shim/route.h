@@ -16,6 +16,19 @@
 /* Counters by where the blocks came from. */
 enum route_kind { KIND_OWNED, KIND_SHARED, ROUTE_KINDS };
 
+/* Of a route, sample.c's. */
+struct route_sample {
+	uint64_t space_seen;  /* bytes asked for that the clock has seen */
+	uint64_t weight;      /* bytes that the stacks to be seen stand for */
+	uint16_t window;      /* a random one of so many allocations is the next to be seen */
+	uint16_t skip;        /* allocations before it */
+	uint8_t due;          /* stacks to be seen */
+	uint8_t phase, after; /* the present stretch's; and that in which those are to be seen */
+	bool overflows;       /* it has phases at all */
+	bool waits;           /* for it to come */
+	uint8_t generation;
+};
+
 struct route {
 	uint64_t allocs[ROUTE_KINDS]; /* of the cache's and realloc_allocs, those before the last change of kind */
 	uint64_t space[ROUTE_KINDS];
@@ -38,8 +51,10 @@ struct route {
 	uint16_t pool; /* index of its owned pool, or POOL_NONE */
 	uint16_t twin; /* tag of the route that has its watched blocks (lifetime.h); 0: none yet */
 	bool is_twin;
-	uint8_t generation;  /* lifetime.c's */
-	uint64_t sampled_at; /* the cache's allocs at the last sample */
+	uint8_t generation; /* lifetime.c's */
+	bool life_due;      /* the next allocation's block is to be watched (lifetime.h) */
+	struct route_sample sample;
+	uint64_t sampled_at; /* the cache's allocs at the last sample of a life */
 	uint8_t class;
 	uint8_t kind;     /* of the last batch */
 	uint8_t refilled; /* since the cache last overflowed */
@@ -63,6 +78,17 @@ static inline struct route *route_at(const struct thread *thread, uint32_t tag)
 /* A block of the class for `size` bytes asked for at `pc`, when thread_take had none. NULL: *why says what to count the
  * fallback for. */
 void *route_refill(struct thread *thread, uintptr_t pc, unsigned class, size_t size, enum ledger_reason *why);
+
+/* The route's next allocation misses: a key that no look-up has is in its cache's key. Nothing else changes. */
+void route_arm(struct thread *thread, uint16_t tag);
+
+/* No longer, unless a life or a stack is due. */
+void route_disarm(struct thread *thread, uint16_t tag);
+
+static inline bool route_is_armed(const struct cache *cache)
+{
+	return key_class(cache->key) == KEY_ARMED;
+}
 
 /* The cache that serves (pc, class) on this thread if there is one; any thread_self will do. */
 struct cache *route_cache(struct thread *thread, uintptr_t pc, unsigned class);

@@ -375,6 +375,11 @@ void sites_lock(void)
 	lock_take(&lock);
 }
 
+bool sites_try_lock(void)
+{
+	return lock_try(&lock);
+}
+
 void sites_unlock(void)
 {
 	lock_drop(&lock);

@@ -59,6 +59,7 @@ void site_move_locked(uint16_t site, uintptr_t context);
 
 /* The lock of sites, mappings, frames and what is learned of contexts. */
 void sites_lock(void);
+bool sites_try_lock(void); /* false: somebody has it */
 void sites_unlock(void);
 
 /* After a mapping was retired or revived: the sites whose key is in it keep their counts, but where their addresses may come back

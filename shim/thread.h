@@ -40,6 +40,11 @@ struct thread {
 	uint64_t look_at;                  /* refill at which lifetime.c looks for a route to sample; 0: not yet */
 	uint16_t aside[CLASSES];           /* the pool aside of each class for watched blocks; 0: none */
 	uint32_t look_tag;                 /* where it looked last */
+	uint64_t sample_left;              /* bytes to the next sampling point (sample.h); 0: not begun */
+	uint64_t sample_dice;              /* sample.c's */
+	uint64_t sweep_at;                 /* refill at which further routes tell their bytes */
+	uint32_t sweep_tag;                /* the last that did */
+	bool sampling;                     /* a handler may have interrupted it */
 	uint64_t calls_heard;              /* of those to give back memory (pressure.c) */
 	int64_t live_noted;                /* live bytes last told to peak.h */
 	uint64_t base_objects, base_space; /* the heap's totals when this thread took it over */
@@ -96,7 +101,7 @@ static inline uint64_t route_key(uintptr_t pc, unsigned class)
 	return (uint64_t)pc << 8 | class; /* CLASSES <= 256; addresses of code have at most 55 bits, see SITE_RETIRED */
 }
 
-/* In place of the class: nobody looks for such a key, so every look-up misses (lifetime.h). */
+/* In place of the class: nobody looks for such a key, so every look-up misses (route_arm). */
 enum { KEY_ARMED = 255 };
 
 _Static_assert((int)CLASSES <= (int)KEY_ARMED, "no class is KEY_ARMED");

@@ -399,6 +399,7 @@ def without_stacks(report):
     for site in report["sites"]:
         site.pop("stack", None)
         site.pop("key_frames", None)
+        site.pop("sampled", None)
     report.update(frames=[], stacks=[])
     return report
 
@@ -455,7 +456,7 @@ class Stacks(Case):
         text = self.sluice("report", "stack.json", "--site", str(site["id"])).stdout
         lines = text.splitlines()
         begin = next(i for i, line in enumerate(lines) if line.startswith("  frame"))
-        head, table, foot = lines[0], lines[begin:-1], lines[-1]
+        head, table, foot = lines[0], lines[begin:-2], lines[-2]
         self.assertEqual(head, f"site        {site['id']}, upper (program.c:{self.line('upper')}) via lower")
         self.assertIn("allocated   40 blocks, 13.0 KiB asked for, 333 B each\n", text)
         self.assertEqual(table[0].split(), ["frame", "code", "source", "function"])
@@ -466,6 +467,7 @@ class Stacks(Case):
         self.assertEqual([line.split() for line in table[1:]],
                          [[n, code, f"{self.source}:{self.line(name)}", name] for n, code, name in expected])
         self.assertEqual(foot, "  * makes the site; the rest is as it was first seen, and goes on")
+        self.assertEqual(lines[-1], "callers     no stack of it was sampled: the one above is all that is known")
         stacks = self.sluice("report", "stack.json", "--stacks", "--top", "1").stdout
         self.assertEqual(stacks.count("\nsite        "), 1)
         only = self.rows("--site", str(site["id"]), name="stack.json")

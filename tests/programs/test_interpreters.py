@@ -7,7 +7,7 @@ import sys
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from shimmed import Case, need, write
+from shimmed import STANDS_IN, Case, need, write
 
 PYTHON_ENV = {"PYTHONMALLOC": "malloc", "PYTHONHASHSEED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
@@ -209,6 +209,29 @@ class Python(Case):
             with self.subTest(conf):
                 self.conf = conf
                 self.python(PYTHON_THREADING)
+
+    def test_who_is_behind_a_site(self):
+        """Sampled stacks go on where a site's own frames end, and stand for what was counted exactly."""
+        self.conf = "stack_period:32K"
+        self.python(PYTHON_JSON)
+        if STANDS_IN:
+            return
+        report = next(iter(self.reports().values()))
+        beyond = behind = exact = seen = 0
+        for site in (s for s in report["sites"] if "sampled" in s):
+            stacks = [report["stacks"][s["stack"]]["frames"] for s in site["sampled"]["stacks"] if not s.get("by_realloc")]
+            beyond += len({tuple(frames[site["key_frames"]:]) for frames in stacks}) > 1
+            behind += any(len(frames) > 10 for frames in stacks)
+        for site in report["sites"]:
+            exact += site["alloc_space"]
+            seen += site.get("sampled", {}).get("estimated_space", 0)
+        self.assertGreater(beyond, 5, "sites with several callers beyond")
+        self.assertGreater(behind, 20, "sites with deep stacks")
+        error = report["quality"]["stacks"]["error"]
+        self.assertGreater(error["sites"], 10)
+        # A miss is expected once in 20 sites: so many more happen once in some 10^5 runs.
+        self.assertLessEqual(error["sites"] - error["held"], error["sites"] / 20 + 4.5 * (error["sites"] / 20) ** .5 + 4)
+        self.assertAlmostEqual(seen / exact, 1, delta=.2)
 
     def test_own_allocator_left_on(self):
         # Without PYTHONMALLOC the interpreter's arenas take most objects: big blocks only reach us.

@@ -114,7 +114,7 @@ Test(report_load, run_mappings_and_threads_arrive)
 
 Test(report_load, unknown_keys_and_newer_minors_are_fine)
 {
-	expect("\"schema_version\":\"1.2\"", "\"schema_version\":\"1.99\"", REPORT_GOOD, "");
+	expect("\"schema_version\":\"1.3\"", "\"schema_version\":\"1.99\"", REPORT_GOOD, "");
 	expect(",\"pressure_trims\":2,", ",", REPORT_GOOD, ""); /* an older one's */
 	expect("\"tool_version\"", "\"frames\":[{\"x\":[1,2,{}]}],\"tool_version\"", REPORT_GOOD, "");
 	expect("\"id\":0,", "\"id\":0,\"lifetime_ns\":{\"hist_log2\":[1]},", REPORT_GOOD, "");
@@ -125,11 +125,11 @@ Test(report_load, unknown_keys_and_newer_minors_are_fine)
 
 Test(report_load, newer_majors_and_foreign_files_are_named)
 {
-	expect("\"schema_version\":\"1.2\"", "\"schema_version\":\"2.0\"", REPORT_NEWER,
+	expect("\"schema_version\":\"1.3\"", "\"schema_version\":\"2.0\"", REPORT_NEWER,
 	       "newer sluice (report version 2.0");
-	expect("\"schema_version\":\"1.2\"", "\"schema_version\":\"17.3\"", REPORT_NEWER, "17.3");
-	expect("\"schema_version\":\"1.2\"", "\"schema_version\":1", REPORT_DAMAGED, "schema_version");
-	expect("\"schema_version\":\"1.2\"", "\"schema_version\":\"one\"", REPORT_DAMAGED, "schema_version");
+	expect("\"schema_version\":\"1.3\"", "\"schema_version\":\"17.3\"", REPORT_NEWER, "17.3");
+	expect("\"schema_version\":\"1.3\"", "\"schema_version\":1", REPORT_DAMAGED, "schema_version");
+	expect("\"schema_version\":\"1.3\"", "\"schema_version\":\"one\"", REPORT_DAMAGED, "schema_version");
 	expect("sluice.report", "heaptrack", REPORT_FOREIGN, "not a report");
 	expect("\"schema\":\"sluice.report\",", "", REPORT_FOREIGN, "not a report");
 	expect("{\"schema\"", "[{\"schema\"", REPORT_FOREIGN, "not a report");
