@@ -78,15 +78,19 @@ static bool is_untouched(void *block)
 	return untouched;
 }
 
-/* The route that the allocation was about to take was armed: for a stack, a life, or both. Its context now; a block, if it is
- * one that is watched. */
+/* The route that the allocation was about to take was armed: to say who called, for a stack, for a life, or all of it. Its
+ * context now; a block, if it is one that is watched. */
 static uintptr_t meet_armed(uint16_t tag, size_t size, uintptr_t pc, uintptr_t frame, void **block)
 {
+	struct route *route = route_at(thread_self, tag);
+	bool meets = route->meets != 0;
+	route->meets -= meets; /* first: what comes now may disarm */
 	sample_armed(thread_self, tag, frame);
-	if (!lifetime_is_due(thread_self, tag))
+	bool due = lifetime_is_due(thread_self, tag);
+	if (!due && !meets)
 		return pc;
 	uintptr_t learned = context_meet(pc, frame_of_birth(frame));
-	if (learned == pc)
+	if (learned == pc && due)
 		*block = lifetime_watch(thread_self, tag, size);
 	return learned;
 }

@@ -83,6 +83,7 @@ uintptr_t context_meet(uintptr_t context, uintptr_t frame);
 
 /* Option `callers`: off leaves every call its return address. Before the first. */
 void contexts_enable(bool on);
+bool contexts_enabled(void);
 
 /* Under the sites' lock: the site's context is another now, or none until it comes back (0). true: it is a wrapper's. */
 bool context_moved_locked(uint16_t site, uintptr_t context);

@@ -22,6 +22,7 @@
 #include <string.h>
 
 enum {
+	MEETS = 8, /* of a new route: a site whose blocks come and go may need no refill for a long time */
 	INDEX_FIRST = 256,
 	INDEX_SPARSE = 4,    /* entries a tag, at least: few keys miss their home */
 	INDEX_SPARSEST = 64, /* and at most, however often they do */
@@ -131,8 +132,10 @@ static uint16_t add(struct thread *thread, uint16_t site, unsigned class, uint64
 	if (INDEX_SPARSE * ((uint64_t)thread->heap.tags + 1) > index_entries(thread) && !index_grow(thread))
 		return 0;
 	uint16_t tag = make(thread, site, class, key);
-	if (tag)
+	if (tag) {
+		route_at(thread, tag)->meets = contexts_enabled() ? MEETS : 0;
 		*probe(thread, key) = tag;
+	}
 	return tag;
 }
 
@@ -227,7 +230,7 @@ void route_disarm(struct thread *thread, uint16_t tag)
 	struct cache *cache = &thread->heap.caches[tag];
 	const struct route *route = route_at(thread, tag);
 	uint64_t armed = cache->key;
-	if (!route->life_due && (!route->sample.due || route->sample.waits))
+	if (!route->life_due && !route->meets && (!route->sample.due || route->sample.waits))
 		change_key(cache, armed, route_key(key_pc(armed), route->class));
 }
 
@@ -501,5 +504,7 @@ void *route_refill(struct thread *thread, uintptr_t pc, unsigned class, size_t s
 	}
 	if (!thread->heap.caches[tag].free && !refill(thread, tag, why))
 		return NULL;
+	if (route_at(thread, tag)->meets)
+		route_arm(thread, tag);
 	return cache_take(&thread->heap.caches[tag], size);
 }

@@ -53,6 +53,7 @@ struct route {
 	bool is_twin;
 	uint8_t generation; /* lifetime.c's */
 	bool life_due;      /* the next allocation's block is to be watched (lifetime.h) */
+	uint8_t meets;      /* so many of the next allocations are still to say who called (context.h) */
 	struct route_sample sample;
 	uint64_t sampled_at; /* the cache's allocs at the last sample of a life */
 	uint8_t class;

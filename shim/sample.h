@@ -45,7 +45,7 @@ static inline void *sample_skip(struct thread *thread, uintptr_t pc, unsigned cl
 	if (cache->key != (route_key(pc, class) | KEY_ARMED))
 		return NULL;
 	struct route *route = route_at(thread, tag);
-	if (route->class != class || route->sample.waits || !route->sample.skip || route->life_due)
+	if (route->class != class || route->sample.waits || !route->sample.skip || route->life_due || route->meets)
 		return NULL;
 	void *block = cache_take(cache, size);
 	route->sample.skip -= block != NULL;

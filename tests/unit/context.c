@@ -99,11 +99,23 @@ Test(context, three_callers_make_a_wrapper)
 Test(context, what_is_learned_costs_no_unwinding)
 {
 	learn();
-	release(one(100));
+	for (int i = 0; i < 20; i++) /* a new route's first allocations are looked at */
+		release(one(100));
 	uint64_t before = context_counts().unwound;
 	for (int i = 0; i < 10000; i++)
 		release(one(100));
 	cr_assert_eq(context_counts().unwound, before);
+}
+
+/* No refill shows who else calls: there is one block, and it is ready each time. */
+Test(context, a_wrapper_is_learned_though_its_blocks_come_and_go)
+{
+	for (int i = 0; i < 5; i++) {
+		release(one(100));
+		release(two(100));
+		release(three(100));
+	}
+	cr_assert_eq(site_of_block(one(100))->key_frames, 2);
 }
 
 Test(context, wrappers_of_wrappers)
