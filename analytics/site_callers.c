@@ -35,21 +35,27 @@ struct tree {
 	struct names *names;
 	const struct terminal *t;
 	struct report_site site; /* a copy: its stack is the one that names are asked of */
-	const struct report_sampled_stack **stacks;
+	size_t *order;           /* numbers of sampled stacks */
 	size_t count;
 	unsigned lines, left_out;
 };
 
+static const struct report_sampled_stack *sampled_at(const struct tree *tree, size_t i)
+{
+	return &tree->site.sampled.stacks[tree->order[i]];
+}
+
 static const struct report_stack *stack_at(const struct tree *tree, size_t i)
 {
-	return &tree->r->stacks[tree->stacks[i]->stack];
+	return &tree->r->stacks[sampled_at(tree, i)->stack];
 }
 
 static int compare(const void *left, const void *right, void *context)
 {
 	const struct tree *tree = context;
-	const struct report_sampled_stack *const *a = left, *const *b = right;
-	const struct report_stack *of_a = &tree->r->stacks[(*a)->stack], *of_b = &tree->r->stacks[(*b)->stack];
+	const struct report_sampled_stack *stacks = tree->site.sampled.stacks;
+	const struct report_stack *of_a = &tree->r->stacks[stacks[*(const size_t *)left].stack];
+	const struct report_stack *of_b = &tree->r->stacks[stacks[*(const size_t *)right].stack];
 	for (size_t i = 0; i < of_a->count && i < of_b->count; i++)
 		if (of_a->frames[i] != of_b->frames[i])
 			return of_a->frames[i] < of_b->frames[i] ? -1 : 1;
@@ -60,7 +66,7 @@ static uint64_t weight_of(const struct tree *tree, size_t from, size_t to)
 {
 	uint64_t weight = 0;
 	for (size_t i = from; i < to; i++)
-		weight += tree->stacks[i]->weight;
+		weight += sampled_at(tree, i)->weight;
 	return weight;
 }
 
@@ -87,7 +93,7 @@ static size_t parts_at(const struct tree *tree, size_t from, size_t to, size_t d
 static void show_names(struct tree *tree, size_t stack, size_t from, size_t to)
 {
 	size_t shown = 0;
-	tree->site.stack = tree->stacks[stack]->stack;
+	tree->site.stack = sampled_at(tree, stack)->stack;
 	for (size_t depth = from; depth < to && shown < NAMES_MAX; depth++) {
 		struct name_chain chain = names_at(tree->names, &tree->site, depth);
 		char *text = message_safe(names_text(&chain.names[chain.count - 1]));
@@ -150,10 +156,10 @@ static void show_tree(struct tree *tree, bool by_realloc, size_t depth, const ch
 	tree->count = 0;
 	for (size_t i = 0; i < s->stacks_count; i++)
 		if (s->stacks[i].by_realloc == by_realloc && s->stacks[i].stack < tree->r->stacks_count)
-			tree->stacks[tree->count++] = &s->stacks[i];
+			tree->order[tree->count++] = i;
 	if (!tree->count)
 		return;
-	qsort_r(tree->stacks, tree->count, sizeof(tree->stacks[0]), compare, tree);
+	qsort_r(tree->order, tree->count, sizeof(tree->order[0]), compare, tree);
 	fprintf(tree->t->stream, "  %s%s%s\n", terminal_dim(tree->t), what, terminal_plain(tree->t));
 	show_groups(tree, 0, tree->count, depth, 0);
 }
@@ -190,12 +196,12 @@ void view_callers(const struct report *r, struct names *s, const struct report_s
 		return;
 	}
 	struct tree tree = {.r = r, .names = s, .t = t, .site = *site};
-	tree.stacks = memory_room(site->sampled.stacks_count, sizeof(tree.stacks[0]));
+	tree.order = memory_room(site->sampled.stacks_count, sizeof(tree.order[0]));
 	show_head(site, t);
 	show_tree(&tree, false, site->key_frames, "who called beyond the frames that make the site, by samples:");
 	show_tree(&tree, true, 0, "who made its blocks grow by realloc, by samples:");
 	if (tree.left_out)
 		fprintf(t->stream, "  %sand %u more groups%s\n", terminal_dim(t), tree.left_out, terminal_plain(t));
 	show_error(&r->quality.stacks, t);
-	free(tree.stacks);
+	free(tree.order);
 }

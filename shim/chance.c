@@ -37,7 +37,8 @@ static uint64_t minus_log2(uint64_t u)
 
 uint64_t chance_gap(uint64_t *dice, uint64_t mean)
 {
-	wide gap = (wide)mean * (minus_log2(chance_roll(dice) | 1) * LN2) >> 2 * LOG_BITS;
+	uint64_t times = minus_log2(chance_roll(dice) | 1) * LN2; /* the mean, * 2^32 */
+	wide gap = (wide)mean * times >> 2 * LOG_BITS;
 	return gap ? (uint64_t)gap : 1;
 }
 

@@ -238,20 +238,28 @@ static struct ledger_sampled *sampled_of(struct ledger_facts *facts, uint16_t si
 	return number ? &ledger_sampled(facts)[number - 1] : NULL;
 }
 
-static void add_draws(struct ledger_facts *facts, uint16_t site, uint64_t draws, uint64_t weight, uint64_t spread)
+/* The site's, new if need be; NULL: it has come up since the sites were counted. */
+static struct ledger_sampled *sampled_for(struct ledger_facts *facts, uint16_t site)
 {
 	if (site >= facts->sites_count)
-		return;
+		return NULL;
 	struct ledger_sampled *s = sampled_of(facts, site);
-	if (!s) {
-		s = &ledger_sampled(facts)[facts->sampled_count];
-		facts->sites[site].sampled = ++facts->sampled_count;
-		s->spread = product_to_most(sample_period, sample_period); /* one draw more, for what might have been drawn */
-	}
+	if (s)
+		return s;
+	s = &ledger_sampled(facts)[facts->sampled_count];
+	facts->sites[site].sampled = ++facts->sampled_count;
+	s->spread = product_to_most(sample_period, sample_period); /* one draw more, for what might have been drawn */
+	return s;
+}
+
+static void add_draws(struct ledger_facts *facts, uint16_t site, uint64_t draws, uint64_t weight, uint64_t spread)
+{
+	struct ledger_sampled *s = sampled_for(facts, site);
+	if (!s)
+		return;
 	s->draws += draws;
 	s->space = sum_to_most(s->space, weight);
 	s->spread = sum_to_most(s->spread, spread);
-	facts->sampling.draws += draws;
 }
 
 static void add_unseen(void *context, uint16_t site, uint64_t bytes, uint64_t weight)
@@ -266,17 +274,21 @@ static void fill_stack(struct ledger_facts *facts, struct ledger_sampled *site, 
 	site->samples += r->count;
 	site->weight = sum_to_most(site->weight, r->weight);
 	site->squares = sum_to_most(site->squares, r->squares);
-	facts->sampling.samples += r->count;
 }
 
-/* The sum over the sites whose bytes are enough that chance should have evened out. */
-static void fill_error(struct ledger_facts *facts, const struct ledger_header *l)
+/* Sums over the sites; what is off, over those whose bytes are enough that chance should have evened out. */
+static void fill_sums(struct ledger_facts *facts, const struct ledger_header *l)
 {
 	static const uint64_t z = 196; /* of the normal distribution at 95 %, in hundredths */
 	struct ledger_sampling *all = &facts->sampling;
 	for (uint32_t i = 0; i < facts->sites_count; i++) {
+		uint64_t exact = ledger_sites(l)[i].tally.alloc_space;
+		if (!exact) /* as far as it was counted: a running thread has only now come there */
+			facts->sites[i].sampled = 0;
 		const struct ledger_sampled *s = sampled_of(facts, (uint16_t)i);
-		uint64_t exact = ledger_sites(l)[i].tally.alloc_space, estimated = s ? s->space : 0;
+		uint64_t estimated = s ? s->space : 0;
+		all->draws += s ? s->draws : 0;
+		all->samples += s ? s->samples : 0;
 		if (exact / LEDGER_ERROR_DRAWS < all->period)
 			continue;
 		uint64_t off = exact > estimated ? exact - estimated : estimated - exact;
@@ -288,19 +300,10 @@ static void fill_error(struct ledger_facts *facts, const struct ledger_header *l
 	}
 }
 
-void sample_table_fill(struct ledger_facts *facts, const struct ledger_header *l, uint32_t records)
+static void fill_stacks(struct ledger_facts *facts, uint32_t records)
 {
-	facts->sampling.period = sample_period;
-	facts->sampling.dropped = atomic_load_explicit(&dropped, memory_order_relaxed);
-	if (!sample_period)
-		return;
-	for (uint32_t i = 0; i < records; i++)
-		if (record_at(i)->stack == LEDGER_NONE)
-			add_draws(facts, record_at(i)->site, record_at(i)->count, record_at(i)->weight, record_at(i)->squares);
-	sample_unseen(add_unseen, facts);
-	/* How many stacks each has, then where they begin. */
 	for (uint32_t i = 0; i < records; i++) {
-		struct ledger_sampled *of = record_at(i)->stack == LEDGER_NONE ? NULL : sampled_of(facts, record_at(i)->site);
+		struct ledger_sampled *of = record_at(i)->stack == LEDGER_NONE ? NULL : sampled_for(facts, record_at(i)->site);
 		if (of)
 			of->count++;
 	}
@@ -315,5 +318,20 @@ void sample_table_fill(struct ledger_facts *facts, const struct ledger_header *l
 		if (of)
 			fill_stack(facts, of, record_at(i));
 	}
-	fill_error(facts, l);
+}
+
+void sample_table_fill(struct ledger_facts *facts, const struct ledger_header *l, uint32_t records)
+{
+	facts->sampling.period = sample_period;
+	facts->sampling.dropped = atomic_load_explicit(&dropped, memory_order_relaxed);
+	if (!sample_period)
+		return;
+	fill_stacks(facts, records);
+	/* Running threads tell a draw before its stacks; so they are read in the other order, and stand for no less. */
+	atomic_thread_fence(memory_order_acquire);
+	for (uint32_t i = 0; i < records; i++)
+		if (record_at(i)->stack == LEDGER_NONE)
+			add_draws(facts, record_at(i)->site, record_at(i)->count, record_at(i)->weight, record_at(i)->squares);
+	sample_unseen(add_unseen, facts);
+	fill_sums(facts, l);
 }

@@ -10,7 +10,7 @@ import unittest
 
 import victims
 
-CONFS = ("", "range:0", "own:off", "decay:0,budget:0")
+CONFS = ("", "range:0", "own:off", "decay:0,budget:0", "stack_period:512")
 PLACES = ("plain", "thread", "small", "fiber", "handler", "storm", "jump", "stretched", "deep", "exits")
 
 

@@ -302,6 +302,7 @@ Test(sample, a_full_table_is_counted)
 	static struct unwound seen = {.count = 3, .whole = true};
 	sample_begin(PERIOD);
 	uint16_t site = site_of(pc_of(1));
+	release(allocate(64, pc_of(1)));
 	cr_assert(sample_table_drawn(site, 100, UINT64_C(1) << 40));
 	for (unsigned turn = 0; turn < 2; turn++)
 		for (unsigned i = 0; i < STACKS; i++) {
