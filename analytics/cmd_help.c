@@ -27,6 +27,8 @@ static const char *or_dash(const char *text)
 /* "16..65535 sites", "-1..86400000 ms", "0..1T bytes", "0 or more bytes", "on|off", "path". Released by the caller. */
 static char *values_of(const struct optionset_row *o)
 {
+	if (o->type == OPT_WORD)
+		return memory_text(o->unit);
 	if (o->type == OPT_BOOL || o->type == OPT_PATH)
 		return memory_text(optionset_type_name(o->type));
 	if (o->max == INT64_MAX)

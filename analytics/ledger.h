@@ -16,6 +16,8 @@
 #ifndef SLUICE_LEDGER_H
 #define SLUICE_LEDGER_H
 
+#include "analytics/ledger_requests.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -265,6 +267,7 @@ struct ledger_facts {
 	struct ledger_sampling sampling;
 	uint64_t sites_count, lives_count, sampled_count, sampled_stacks_count;
 	uint64_t lives_at, sampled_at, sampled_stacks_at; /* offsets from here */
+	uint64_t requests_at;                             /* struct ledger_requests, from here; 0: none */
 	struct ledger_fact sites[];                       /* by number, as the ledger's */
 };
 
@@ -291,6 +294,11 @@ static inline uint64_t ledger_sampled_error(const struct ledger_sampled *s)
 		if ((root | bit) * (root | bit) <= s->spread)
 			root |= bit;
 	return root;
+}
+
+static inline struct ledger_requests *ledger_requests(const struct ledger_facts *f)
+{
+	return (struct ledger_requests *)((char *)(uintptr_t)f + f->requests_at);
 }
 
 struct ledger_header {

@@ -67,6 +67,10 @@ static void wrong_value(const struct optionset_row *o, const char *value, const 
 		message("%s: option %s is on or off, not '%s'", origin, o->key, value);
 		return;
 	}
+	if (o->type == OPT_WORD) {
+		message("%s: option %s is one of %s, not '%s'", origin, o->key, o->unit, value);
+		return;
+	}
 	if (o->type == OPT_BYTES) {
 		min = human_suffix((uint64_t)o->min);
 		max = human_suffix((uint64_t)o->max);
@@ -83,11 +87,25 @@ static void wrong_value(const struct optionset_row *o, const char *value, const 
 		        max.text, suffixes, value);
 }
 
+/* The number of the word among "off|auto|turn"; -1: none of them. */
+static int64_t word_of(const char *words, const char *value)
+{
+	for (int64_t number = 0; *words; number++) {
+		size_t bytes = strcspn(words, "|");
+		if (strlen(value) == bytes && memcmp(words, value, bytes) == 0)
+			return number;
+		words += bytes + (words[bytes] == '|');
+	}
+	return -1;
+}
+
 static bool good_value(const struct optionset_row *o, const char *value)
 {
 	int64_t n;
 	if (o->type == OPT_BOOL)
 		return strcmp(value, "on") == 0 || strcmp(value, "off") == 0;
+	if (o->type == OPT_WORD)
+		return word_of(o->unit, value) >= 0;
 	if (o->type == OPT_PATH)
 		return strlen(value) < PATH_BYTES_MAX && (*value || !*o->unit);
 	return number(value, o->type == OPT_BYTES, &n) && n >= o->min && n <= o->max;
@@ -194,6 +212,14 @@ void optionset_clear(struct optionset *c)
 		replace(c, i, NULL);
 }
 
+static char *default_word(const struct optionset_row *option)
+{
+	const char *words = option->unit;
+	for (int64_t number = option->initial; number; number--)
+		words = strchr(words, '|') + 1;
+	return memory_format("%.*s", (int)strcspn(words, "|"), words);
+}
+
 char *optionset_default(const struct optionset_row *option)
 {
 	switch (option->type) {
@@ -201,6 +227,8 @@ char *optionset_default(const struct optionset_row *option)
 		return memory_text(option->initial ? "on" : "off");
 	case OPT_BYTES:
 		return memory_text(human_suffix((uint64_t)option->initial).text);
+	case OPT_WORD:
+		return default_word(option);
 	case OPT_PATH:
 		return memory_text(option->unit);
 	default:
@@ -210,6 +238,6 @@ char *optionset_default(const struct optionset_row *option)
 
 const char *optionset_type_name(enum option_type type)
 {
-	static const char *const names[] = {"on|off", "bytes", "count", "ms", "path"};
+	static const char *const names[] = {"on|off", "bytes", "count", "ms", "word", "path"};
 	return names[type];
 }

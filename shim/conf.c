@@ -21,7 +21,7 @@ struct option {
 	const char *key;
 	enum option_type type;
 	int64_t value, least, most;
-	const char *unit; /* OPT_PATH: the default */
+	const char *unit; /* OPT_PATH: the default; OPT_WORD: the words */
 	void *home;
 };
 
@@ -108,6 +108,28 @@ static bool word_is(const char *text, size_t bytes, const char *word)
 	return strlen(word) == bytes && memcmp(text, word, bytes) == 0;
 }
 
+/* The word of that number in "off|auto|turn", and its length. */
+static const char *word_at(const char *words, int64_t number, size_t *bytes)
+{
+	for (; number; number--)
+		words = strchr(words, '|') + 1;
+	*bytes = strcspn(words, "|");
+	return words;
+}
+
+static bool set_word(const struct option *option, const char *text, size_t bytes)
+{
+	for (int64_t number = option->least; number <= option->most; number++) {
+		size_t length;
+		const char *word = word_at(option->unit, number, &length);
+		if (length == bytes && memcmp(word, text, bytes) == 0) {
+			*(int64_t *)option->home = number;
+			return true;
+		}
+	}
+	return false;
+}
+
 static bool set(const struct option *option, const char *text, size_t bytes)
 {
 	int64_t number;
@@ -118,6 +140,8 @@ static bool set(const struct option *option, const char *text, size_t bytes)
 		memcpy(option->home, text, bytes);
 		((char *)option->home)[bytes] = 0;
 		return true;
+	case OPT_WORD:
+		return set_word(option, text, bytes);
 	case OPT_BOOL:
 		if (!word_is(text, bytes, "on") && !word_is(text, bytes, "off"))
 			return false;
@@ -240,7 +264,12 @@ bool conf_show(size_t i, const char **key, char *value)
 		strcpy(value, option->home);
 	else if (option->type == OPT_BOOL)
 		strcpy(value, *(bool *)option->home ? "on" : "off");
-	else
+	else if (option->type == OPT_WORD) {
+		size_t bytes;
+		const char *word = word_at(option->unit, *(int64_t *)option->home, &bytes);
+		memcpy(value, word, bytes);
+		value[bytes] = 0;
+	} else
 		write_number(*(int64_t *)option->home, value);
 	return true;
 }

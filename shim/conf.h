@@ -15,6 +15,7 @@ struct conf {
 #define CONF_FIELD_OPT_BYTES(field) int64_t field;
 #define CONF_FIELD_OPT_COUNT(field) int64_t field;
 #define CONF_FIELD_OPT_MS(field) int64_t field;
+#define CONF_FIELD_OPT_WORD(field) int64_t field;
 #define CONF_FIELD_OPT_PATH(field) char field[CONF_PATH_MAX];
 #define X(field, key, type, value, least, most, unit, help) CONF_FIELD_##type(field)
 	SLUICE_OPTIONS(X)

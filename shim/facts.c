@@ -10,6 +10,7 @@
 #include "lifetime.h"
 #include "pools/os.h"
 #include "pools/pool.h"
+#include "request_sum.h"
 #include "resident.h"
 #include "route.h"
 #include "sample.h"
@@ -221,7 +222,8 @@ const struct ledger_facts *facts_make(const struct ledger_header *l)
 	size_t lives_at = offsetof(struct ledger_facts, sites) + sites * sizeof(struct ledger_fact);
 	size_t sampled_at = lives_at + lives * sizeof(struct ledger_life);
 	size_t stacks_at = sampled_at + sites * sizeof(struct ledger_sampled);
-	bytes = stacks_at + records * sizeof(struct ledger_sampled_stack);
+	size_t requests_at = (stacks_at + records * sizeof(struct ledger_sampled_stack) + 7) & -(size_t)8;
+	bytes = requests_at + sizeof(struct ledger_requests) + sites * sizeof(struct ledger_request_site);
 	facts = os_map(bytes);
 	if (!facts)
 		return NULL;
@@ -229,6 +231,7 @@ const struct ledger_facts *facts_make(const struct ledger_header *l)
 	facts->lives_at = lives_at;
 	facts->sampled_at = sampled_at;
 	facts->sampled_stacks_at = stacks_at;
+	facts->requests_at = requests_at;
 	for (const struct heap *heap = heap_first(); heap; heap = heap->next)
 		for (uint32_t tag = 1; tag <= heap->tags; tag++)
 			add_route(facts, heap, tag);
@@ -242,6 +245,7 @@ const struct ledger_facts *facts_make(const struct ledger_header *l)
 	}
 	add_lives(facts, lives);
 	sample_table_fill(facts, l, records);
+	requests_sum(ledger_requests(facts), l, sites);
 	if (!confined())
 		resident_fill(l, facts);
 	return facts;

@@ -14,6 +14,7 @@
 #include "pools/lock.h"
 #include "pools/meta.h"
 #include "pools/slab.h"
+#include "request_book.h"
 #include "site.h"
 #include "site_peak.h"
 
@@ -209,6 +210,7 @@ void *fallback_take(size_t size, size_t align, bool zero, uintptr_t pc, enum led
 		record(block, site);
 		count_alloc(site, size, sluice_je_sallocx(block, 0));
 		count(&reasons[why], 1);
+		request_book_behind(size);
 	}
 	errno = saved;
 	return block;
@@ -240,6 +242,7 @@ void *fallback_resize(void *block, size_t size, enum ledger_reason why)
 		count_alloc((uint16_t)site, size, after);
 		fallback_count_resize(site_fallback((uint16_t)site), before, after, size, fresh != block);
 		count(&reasons[why], 1);
+		request_book_behind(size);
 	}
 	errno = saved;
 	return fresh;

@@ -8,6 +8,7 @@
  *   OPT_BYTES  a count of bytes, suffixes K M G T (powers of 1024)
  *   OPT_COUNT  a plain number
  *   OPT_MS     milliseconds; -1 means never
+ *   OPT_WORD   one of the words in `unit`, parted by |; the default and max are their numbers, from 0
  *   OPT_PATH   text up to the next comma; its default is the string in `unit`'s place, min and max are 0
  */
 #ifndef SLUICE_OPTIONS_H
@@ -19,7 +20,7 @@
 #define SLUICE_RUN_ENV "SLUICE_RUN_PID" /* set by `sluice run`: pid of its program, which owns the report's name */
 #define SLUICE_REPORT_DEFAULT "sluice.%e.%p.json"
 
-enum option_type { OPT_BOOL, OPT_BYTES, OPT_COUNT, OPT_MS, OPT_PATH };
+enum option_type { OPT_BOOL, OPT_BYTES, OPT_COUNT, OPT_MS, OPT_WORD, OPT_PATH };
 
 #define SLUICE_OPTIONS(X)                                                                                              \
 	X(report, "report", OPT_PATH, 0, 0, 0, SLUICE_REPORT_DEFAULT,                                                      \
@@ -50,6 +51,10 @@ enum option_type { OPT_BOOL, OPT_BYTES, OPT_COUNT, OPT_MS, OPT_PATH };
 	  "tell sites apart by their callers where a function allocates for many, and keep every site's stack")            \
 	X(stack_period, "stack_period", OPT_BYTES, INT64_C(512) << 10, 0, INT64_C(1) << 40, "bytes",                       \
 	  "mean bytes between two allocations whose whole stack is kept, to tell who is behind a site; 0: none")           \
+	X(request, "request", OPT_WORD, 1, 0, 2, "off|auto|turn",                                                          \
+	  "requests by the turns on accepted connections (auto), or on every stream socket that it did not connect (turn)") \
+	X(request_every, "request_every", OPT_COUNT, 0, 0, INT64_C(1000000), "requests",                                   \
+	  "add up what every so many-th request allocates; 0: as often as half a percent of the time pays for")            \
 	X(verbose, "verbose", OPT_BOOL, 0, 0, 1, "", "say on standard error what was decided at start and at exit")
 
 #endif

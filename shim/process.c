@@ -25,6 +25,7 @@
 #include "publish.h"
 #include "ready.h"
 #include "report.h"
+#include "request.h"
 #include "route.h"
 #include "sample.h"
 #include "site.h"
@@ -75,6 +76,7 @@ static void configure(void)
 	                                     .decay_ms = conf.decay};
 	lifetime_on = conf.lifetimes;
 	sample_begin(report_is_off() ? 0 : (uint64_t)conf.stack_period);
+	requests_configure((enum request_mode)conf.request, (uint64_t)conf.request_every);
 	conf_read = environ != NULL;
 }
 
@@ -181,6 +183,7 @@ static void fork_child(void)
 	pressure_fork_child();
 	self_pid = (pid_t)syscall(SYS_getpid);
 	forked = true;
+	requests_fork_child();
 	publish_fork_child();
 	report_fork_child();
 	errno = saved;

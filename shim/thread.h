@@ -22,6 +22,7 @@ struct front {
 };
 
 struct route; /* route.h */
+struct request_book;
 
 enum { ROUTES_CHUNK = 64 };
 
@@ -48,6 +49,7 @@ struct thread {
 	uint64_t calls_heard;              /* of those to give back memory (pressure.c) */
 	int64_t live_noted;                /* live bytes last told to peak.h */
 	uint64_t base_objects, base_space; /* the heap's totals when this thread took it over */
+	struct request_book *requests;     /* request_book.h; NULL: it never worked for one */
 	struct route *routes[HEAP_TAGS_MAX / ROUTES_CHUNK];
 };
 

@@ -71,6 +71,7 @@ Test(conf, defaults_are_the_tables)
 #define IS_OPT_BYTES(field, value, text) cr_assert_eq(conf.field, value)
 #define IS_OPT_COUNT(field, value, text) cr_assert_eq(conf.field, value)
 #define IS_OPT_MS(field, value, text) cr_assert_eq(conf.field, value)
+#define IS_OPT_WORD(field, value, text) cr_assert_eq(conf.field, value)
 #define IS_OPT_PATH(field, value, text) cr_assert_str_eq(conf.field, text)
 #define X(field, key, type, value, least, most, unit, help) IS_##type(field, value, unit);
 	SLUICE_OPTIONS(X)
@@ -114,10 +115,26 @@ Test(conf, every_number_of_the_table_keeps_its_bounds)
 #define BOUNDS_OPT_BYTES(key, least, most) hold_bounds(key, least, most)
 #define BOUNDS_OPT_COUNT(key, least, most) hold_bounds(key, least, most)
 #define BOUNDS_OPT_MS(key, least, most) hold_bounds(key, least, most)
+#define BOUNDS_OPT_WORD(key, least, most)
 #define BOUNDS_OPT_PATH(key, least, most)
 #define X(field, key, type, value, least, most, unit, help) BOUNDS_##type(key, least, most);
 	SLUICE_OPTIONS(X)
 #undef X
+}
+
+Test(conf, words_are_those_of_the_table)
+{
+	static const char *const words[] = {"off", "auto", "turn"};
+	for (int64_t i = 0; i < 3; i++) {
+		char text[32];
+		snprintf(text, sizeof(text), "request:%s", words[i]);
+		accept(text);
+		cr_assert_eq(conf.request, i);
+		cr_assert_str_eq(shown("request"), words[i]);
+	}
+	const char *const wrong[] = {"request:on", "request:", "request:tur", "request:turns", "request:off|auto", "request:1"};
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++)
+		refuse(wrong[i], "request");
 }
 
 Test(conf, bytes_take_suffixes)

@@ -1,0 +1,436 @@
+/* request_book.c: see request_book.h. Everything here is the calling thread's own, but for the table of the largest requests,
+ * which is tried, not waited for.
+ */
+#define _GNU_SOURCE
+#include "request_book.h"
+
+#include "confined.h"
+#include "pools/apart.h"
+#include "pools/os.h"
+#include "route.h"
+#include "thread.h"
+
+#include <string.h>
+
+enum {
+	ROOM_FIRST = 64,
+	PAID_SHARE = 200, /* an account may cost one part in so many of the time from one to the next */
+	EVERY_MAX = 4096
+};
+
+static uint64_t every;
+static APART struct request_book shared; /* of threads without a heap */
+static _Atomic uint32_t epoch;
+
+void request_books_configure(uint64_t option_every)
+{
+	every = option_every;
+}
+
+static void add(struct request_book *book, _Atomic uint64_t *to, uint64_t n)
+{
+	if (book == &shared)
+		atomic_fetch_add_explicit(to, n, memory_order_relaxed);
+	else
+		atomic_store_explicit(to, atomic_load_explicit(to, memory_order_relaxed) + n, memory_order_relaxed);
+}
+
+void request_book_count(struct request_book *book, enum request_count what)
+{
+	add(book, &book->counts[what], 1);
+}
+
+static void count_in(struct request_book *book, enum request_histogram which, uint64_t value)
+{
+	add(book, &book->histograms[which][request_bucket(value)], 1);
+}
+
+/* --- books -------------------------------------------------------------------------------------------------------- */
+
+/* What a fork left in it is its parent's. */
+static void clear(struct request_book *book)
+{
+	if (book->tags)
+		memset(book->tags, 0, book->room * sizeof(*book->tags));
+	memset(book->counts, 0, sizeof(book->counts));
+	memset(book->histograms, 0, sizeof(book->histograms));
+	for (unsigned i = 0; i < REQUEST_OPENS; i++)
+		if (book->opens[i].on)
+			book->opens[i].on = NULL;
+	book->epoch = epoch;
+	book->countdown = 1;
+	book->passed = book->cost_ns = book->cost_open_ns = 0;
+}
+
+struct request_book *request_book_mine(void)
+{
+	struct thread *thread = thread_if_any();
+	if (!thread)
+		return &shared;
+	if (__builtin_expect(!thread->requests, 0)) {
+		thread->requests = os_map(sizeof(struct request_book));
+		if (!thread->requests)
+			return &shared;
+		thread->requests->dice = (uintptr_t)thread | 1;
+		thread->requests->epoch = epoch;
+		thread->requests->countdown = 1;
+	}
+	if (__builtin_expect(thread->requests->epoch != epoch, 0))
+		clear(thread->requests);
+	return thread->requests;
+}
+
+struct request_book *request_book_seen(const struct thread *of)
+{
+	struct request_book *book = of ? of->requests : &shared;
+	return book && book->epoch == epoch ? book : NULL;
+}
+
+/* --- marks -------------------------------------------------------------------------------------------------------- */
+
+static bool make_room(struct request_book *book, uint32_t tags)
+{
+	uint32_t room = book->room ? book->room : ROOM_FIRST;
+	while (room <= tags)
+		room *= 2;
+	size_t one = sizeof(*book->marks) + sizeof(*book->tags);
+	struct request_mark *marks = os_map(room * one), *old = book->marks;
+	if (!marks)
+		return false;
+	struct request_tag *sums = (struct request_tag *)(marks + room);
+	if (old) {
+		memcpy(marks, old, book->room * sizeof(*marks));
+		memcpy(sums, book->tags, book->room * sizeof(*sums));
+		os_unmap(old, book->room * one);
+	}
+	book->marks = marks;
+	book->tags = sums;
+	book->room = room;
+	return true;
+}
+
+/* The request's part at the tag, which is not below that of the last call's; `at` is where to look from. NULL: no room. */
+static struct request_pair *pair_at(struct request_open *open, uint32_t *at, uint16_t tag)
+{
+	while (*at < open->pairs_count && open->pairs[*at].tag < tag)
+		++*at;
+	struct request_pair *pair = &open->pairs[*at];
+	if (*at < open->pairs_count && pair->tag == tag)
+		return pair;
+	if (open->pairs_count == REQUEST_PAIRS)
+		return NULL;
+	memmove(pair + 1, pair, (open->pairs_count++ - *at) * sizeof(*pair));
+	*pair = (struct request_pair){.tag = tag};
+	return pair;
+}
+
+static void charge(struct request_open *to, uint32_t *at, uint16_t tag, const struct request_mark *then,
+                   const struct request_mark *now)
+{
+	uint64_t objects = now->objects - then->objects, space = now->space - then->space;
+	to->objects += objects;
+	to->space += space;
+	struct request_pair *pair = pair_at(to, at, tag);
+	if (!pair) {
+		to->book->tags[tag].objects += objects;
+		to->book->tags[tag].space += space;
+		return;
+	}
+	pair->objects += (uint32_t)objects;
+	pair->space += space;
+	pair->alive += (int32_t)(now->alive - then->alive);
+}
+
+static void mark_behind(struct request_book *book, struct request_open *charged)
+{
+	if (charged) {
+		charged->objects += book->behind_objects - book->behind_objects_marked;
+		charged->space += book->behind_space - book->behind_space_marked;
+	}
+	book->behind_objects_marked = book->behind_objects;
+	book->behind_space_marked = book->behind_space;
+}
+
+bool request_book_mark(struct request_book *book, struct request_open *charged)
+{
+	struct thread *thread = thread_if_any();
+	if (!thread || thread->requests != book)
+		return false;
+	uint64_t began = os_now_ns();
+	uint32_t tags = thread->heap.tags, at = 0;
+	if (tags >= book->room && !make_room(book, tags))
+		return false;
+	const struct cache *caches = thread->heap.caches;
+	struct request_mark *marks = book->marks;
+	for (uint32_t tag = 1; tag <= tags; tag++) {
+		struct request_mark now = {caches[tag].allocs, caches[tag].space, cache_alive(&caches[tag])};
+		if (charged && (now.objects != marks[tag].objects || now.alive != marks[tag].alive))
+			charge(charged, &at, (uint16_t)tag, &marks[tag], &now);
+		marks[tag] = now;
+	}
+	mark_behind(book, charged);
+	book->now_ns = os_now_ns();
+	book->cost_open_ns += book->now_ns - began;
+	return true;
+}
+
+void request_book_behind(size_t bytes)
+{
+	struct thread *thread = thread_if_any();
+	if (!thread || !thread->requests)
+		return;
+	thread->requests->behind_objects++;
+	thread->requests->behind_space += bytes;
+}
+
+/* --- the largest -------------------------------------------------------------------------------------------------- */
+
+static APART struct {
+	atomic_flag busy;
+	_Atomic uint64_t least; /* bytes of the smallest, once the table is full */
+	uint32_t count;
+	struct ledger_request_top top[LEDGER_REQUEST_TOP];
+} largest;
+
+static void add_part(struct ledger_request_top *top, struct ledger_request_part part)
+{
+	for (unsigned i = 0; i < top->parts_count; i++) /* a site has several tags: classes, twins */
+		if (top->parts[i].site == part.site) {
+			part.objects += top->parts[i].objects;
+			part.space += top->parts[i].space;
+			memmove(&top->parts[i], &top->parts[i + 1], (--top->parts_count - i) * sizeof(part));
+			break;
+		}
+	unsigned at = (unsigned)top->parts_count;
+	while (at && top->parts[at - 1].space < part.space)
+		at--;
+	if (at == LEDGER_REQUEST_TOP_SITES)
+		return;
+	unsigned behind = (unsigned)top->parts_count - at;
+	if (top->parts_count == LEDGER_REQUEST_TOP_SITES)
+		behind--;
+	else
+		top->parts_count++;
+	memmove(&top->parts[at + 1], &top->parts[at], behind * sizeof(part));
+	top->parts[at] = part;
+}
+
+static void fill_top(struct ledger_request_top *top, const struct thread *thread, const struct request_open *open)
+{
+	*top = (struct ledger_request_top){.number = open->number,
+	                                   .objects = open->objects,
+	                                   .space = open->space,
+	                                   .duration_ns = open->answered_ns ? open->answered_ns - open->begun_ns : 0};
+	for (uint32_t i = 0; i < open->pairs_count; i++)
+		if (open->pairs[i].objects)
+			add_part(top, (struct ledger_request_part){route_at(thread, open->pairs[i].tag)->site,
+			                                           open->pairs[i].objects, open->pairs[i].space});
+}
+
+/* Another thread at it: then this one is not entered; it is one of the largest of very many, or there will be more. */
+static void enter_top(const struct thread *thread, const struct request_open *open)
+{
+	if (open->space <= atomic_load_explicit(&largest.least, memory_order_relaxed) ||
+	    atomic_flag_test_and_set_explicit(&largest.busy, memory_order_acquire))
+		return;
+	uint32_t least = 0;
+	if (largest.count < LEDGER_REQUEST_TOP) {
+		least = largest.count++;
+	} else {
+		for (uint32_t i = 1; i < LEDGER_REQUEST_TOP; i++)
+			least = largest.top[i].space < largest.top[least].space ? i : least;
+	}
+	fill_top(&largest.top[least], thread, open);
+	uint64_t bound = UINT64_MAX;
+	for (uint32_t i = 0; i < LEDGER_REQUEST_TOP; i++)
+		bound = largest.top[i].space < bound ? largest.top[i].space : bound;
+	atomic_store_explicit(&largest.least, bound, memory_order_relaxed);
+	atomic_flag_clear_explicit(&largest.busy, memory_order_release);
+}
+
+uint32_t request_top_copy(struct ledger_request_top *to)
+{
+	uint32_t count = 0;
+	if (atomic_flag_test_and_set_explicit(&largest.busy, memory_order_acquire))
+		return 0;
+	for (uint32_t i = 0; i < largest.count; i++) { /* into order, the largest first */
+		uint32_t at = count++;
+		for (; at && to[at - 1].space < largest.top[i].space; at--)
+			to[at] = to[at - 1];
+		to[at] = largest.top[i];
+	}
+	atomic_flag_clear_explicit(&largest.busy, memory_order_release);
+	return count;
+}
+
+/* --- accounts ----------------------------------------------------------------------------------------------------- */
+
+static bool is_of(const struct request_open *open, const struct connection *c)
+{
+	return atomic_load_explicit(&open->on, memory_order_relaxed) == c &&
+	       open->serial == atomic_load_explicit(&c->serial, memory_order_relaxed);
+}
+
+struct request_open *request_open_of(const struct request_book *book, const struct connection *c)
+{
+	struct request_open *open = atomic_load_explicit(&c->open, memory_order_relaxed);
+	return open && open->book == book && is_of(open, c) ? open : NULL;
+}
+
+static void file_pair(struct request_book *book, const struct thread *thread, const struct request_pair *pair)
+{
+	struct request_tag *sums = &book->tags[pair->tag];
+	uint64_t size = class_table[route_at(thread, pair->tag)->class].size;
+	sums->objects += pair->objects;
+	sums->space += pair->space;
+	if (pair->alive > 0) {
+		sums->escaped += (uint64_t)pair->alive;
+		sums->escaping++;
+		add(book, &book->counts[REQUESTS_ESCAPED_OBJECTS], (uint64_t)pair->alive);
+		add(book, &book->counts[REQUESTS_ESCAPED_SPACE], (uint64_t)pair->alive * size);
+	} else if (pair->alive < 0) {
+		sums->freed += (uint64_t)-pair->alive;
+		add(book, &book->counts[REQUESTS_FREED_OBJECTS], (uint64_t)-pair->alive);
+		add(book, &book->counts[REQUESTS_FREED_SPACE], (uint64_t)-pair->alive * size);
+	}
+}
+
+static void file(struct request_book *book, struct request_open *open)
+{
+	const struct thread *thread = thread_if_any();
+	struct connection *c = open->on;
+	for (uint32_t i = 0; i < open->pairs_count; i++)
+		file_pair(book, thread, &open->pairs[i]);
+	count_in(book, HISTOGRAM_OBJECTS, open->objects);
+	count_in(book, HISTOGRAM_SPACE, open->space);
+	add(book, &book->counts[REQUESTS_OBJECTS], open->objects);
+	add(book, &book->counts[REQUESTS_SPACE], open->space);
+	if (open->answered_ns)
+		count_in(book, HISTOGRAM_NS, open->answered_ns - open->begun_ns);
+	else
+		request_book_count(book, REQUESTS_UNANSWERED);
+	enter_top(thread, open);
+	atomic_store_explicit(&c->accounted, c->accounted + 1, memory_order_relaxed);
+	atomic_store_explicit(&c->space, c->space + open->space, memory_order_relaxed);
+	atomic_store_explicit(&c->open, NULL, memory_order_relaxed);
+	atomic_store_explicit(&open->on, NULL, memory_order_relaxed);
+}
+
+/* An account that its connection no longer knows of: another thread began the next request there, or closed it. */
+static bool is_lost(const struct request_book *book, const struct request_open *open)
+{
+	return request_open_of(book, open->on) != open;
+}
+
+static bool is_answered(const struct request_open *open)
+{
+	return atomic_load_explicit(&open->on->phase, memory_order_relaxed) == PHASE_ANSWERED;
+}
+
+/* A free place: one that is, or of an account that was lost, or of the one that has been answered longest. */
+static struct request_open *place(struct request_book *book)
+{
+	struct request_open *oldest = NULL;
+	for (unsigned i = 0; i < REQUEST_OPENS; i++) {
+		struct request_open *open = &book->opens[i];
+		if (!open->on)
+			return open;
+		if (is_lost(book, open)) {
+			request_book_count(book, REQUESTS_LOST);
+			return open;
+		}
+		if (is_answered(open) && (!oldest || open->answered_ns < oldest->answered_ns))
+			oldest = open;
+	}
+	if (oldest)
+		file(book, oldest);
+	return oldest;
+}
+
+bool request_book_begin(struct request_book *book, struct connection *c, bool accounted)
+{
+	struct request_open *last = request_open_of(book, c);
+	if (last)
+		file(book, last);
+	atomic_store_explicit(&c->open, NULL, memory_order_relaxed);
+	struct request_open *open = accounted ? place(book) : NULL;
+	if (!open)
+		return false;
+	open->book = book; /* field by field: the pairs are most of it */
+	open->serial = c->serial;
+	open->number = c->requests;
+	open->begun_ns = book->now_ns;
+	open->answered_ns = open->objects = open->space = 0;
+	open->pairs_count = 0;
+	atomic_store_explicit(&open->on, c, memory_order_relaxed);
+	atomic_store_explicit(&c->open, open, memory_order_relaxed);
+	return true;
+}
+
+void request_book_answered(struct request_book *book, const struct connection *c)
+{
+	struct request_open *open = request_open_of(book, c);
+	if (open)
+		open->answered_ns = os_now_ns();
+}
+
+void request_book_closed(struct request_book *book, struct connection *c)
+{
+	struct request_open *open = request_open_of(book, c);
+	if (open)
+		file(book, open);
+	if (!c->used)
+		request_book_count(book, REQUESTS_SILENT);
+	if (c->requests)
+		count_in(book, HISTOGRAM_CONNECTION_REQUESTS, c->requests);
+	if (c->accounted)
+		count_in(book, HISTOGRAM_CONNECTION_SPACE, c->space / c->accounted * c->requests);
+	c->used = false;
+	c->requests = c->accounted = 0;
+	c->space = 0;
+	c->open = NULL;
+	c->serial++;
+}
+
+/* --- how often ---------------------------------------------------------------------------------------------------- */
+
+static uint64_t throw_dice(struct request_book *book)
+{
+	book->dice ^= book->dice << 13;
+	book->dice ^= book->dice >> 7;
+	book->dice ^= book->dice << 17;
+	return book->dice;
+}
+
+/* Requests to the next account, from what the last ones cost and how fast requests come. */
+static uint64_t pause(struct request_book *book)
+{
+	uint64_t now = os_now_ns(), wall = now - book->begun_ns;
+	bool first = book->begun_ns == 0;
+	book->cost_ns = book->cost_ns ? (7 * book->cost_ns + book->cost_open_ns) / 8 : book->cost_open_ns;
+	book->cost_open_ns = 0;
+	book->begun_ns = now;
+	if (every || first)
+		return every ? every : 1;
+	uint64_t a_request = wall / (book->passed ? book->passed : 1);
+	uint64_t n = book->cost_ns * PAID_SHARE / (a_request ? a_request : 1) + 1;
+	n = n < EVERY_MAX ? n : EVERY_MAX;
+	return n <= 2 ? n : n / 2 + 1 + throw_dice(book) % n; /* n on average */
+}
+
+bool request_book_due(struct request_book *book)
+{
+	book->passed++;
+	if (book == &shared || confined() || --book->countdown)
+		return false;
+	book->countdown = pause(book);
+	book->passed = 0;
+	return true;
+}
+
+void request_books_fork_child(void)
+{
+	epoch++;
+	clear(&shared);
+	memset(&largest, 0, sizeof(largest));
+}

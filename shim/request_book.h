@@ -1,0 +1,149 @@
+/* request_book.h: what requests allocated, kept by the heap of the thread that works for them.
+ *
+ * A thread's allocations are counted in its caches, a cache line a tag (pools/cache.h), and nothing is added to that path. So
+ * what a thread allocated between two boundaries is the difference of all its caches' counters: about a nanosecond a tag each
+ * time. That is exact, and too dear for every request of a thread with many tags: therefore requests are counted all, and
+ * *accounted* as often as half a percent of the time between them pays for, measured as it goes, at intervals with a
+ * random part; with the option request_every:N each N-th.
+ *
+ *   open      an account: what one request allocated so far, tag by tag; it is the heap's that began it
+ *   file      its sums go to the histograms and sites: when the next request begins on the connection, when that closes, or
+ *             when its place is wanted and it has been answered
+ *
+ * An account whose request goes on in another thread is given up (REQUESTS_LOST). A book belongs to its heap's thread, like
+ * the heap; threads without a heap share one for the counts, and account nothing, having allocated nothing.
+ */
+#ifndef SLUICE_REQUEST_BOOK_H
+#define SLUICE_REQUEST_BOOK_H
+
+#include "analytics/ledger_requests.h"
+#include "connection.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { REQUEST_OPENS = 8, REQUEST_PAIRS = 128 };
+
+/* What was counted, by all threads and connections. */
+enum request_count {
+	REQUESTS_BEGUN,
+	REQUESTS_READS,  /* calls that brought data from a client */
+	REQUESTS_WRITES, /* calls that took some */
+	REQUESTS_ACCEPTED,
+	REQUESTS_SILENT,     /* connections that were closed, and nothing was read or written that we saw */
+	REQUESTS_BEYOND,     /* descriptors too high to be looked at */
+	REQUESTS_LOST,       /* accounts given up */
+	REQUESTS_UNANSWERED, /* accounted, and no answer was seen */
+	REQUESTS_OBJECTS,    /* what the accounted allocated */
+	REQUESTS_SPACE,
+	REQUESTS_ESCAPED_OBJECTS, /* blocks, and the bytes they can hold, that there were more at their end */
+	REQUESTS_ESCAPED_SPACE,
+	REQUESTS_FREED_OBJECTS, /* that there were fewer */
+	REQUESTS_FREED_SPACE,
+	REQUEST_COUNTS
+};
+
+enum request_histogram {
+	HISTOGRAM_OBJECTS, /* of accounted requests */
+	HISTOGRAM_SPACE,
+	HISTOGRAM_NS,
+	HISTOGRAM_CONNECTION_REQUESTS, /* of connections that ended */
+	HISTOGRAM_CONNECTION_SPACE,
+	REQUEST_HISTOGRAMS
+};
+
+/* One tag's part of a request. */
+struct request_pair {
+	uint64_t space;
+	uint32_t objects;
+	int32_t alive; /* more than at its begin */
+	uint16_t tag;
+};
+
+struct request_open {
+	struct request_book *book;
+	struct connection *_Atomic on; /* NULL: free */
+	uint32_t serial;
+	uint32_t number;                /* of the request on the connection, from 1 */
+	uint64_t begun_ns, answered_ns; /* 0: not yet */
+	uint64_t objects, space;
+	uint32_t pairs_count;                     /* the tags that did not fit are in the sums only */
+	struct request_pair pairs[REQUEST_PAIRS]; /* by tag */
+};
+
+/* A tag's counters at the last boundary, and what the accounted requests did with it. */
+struct request_mark {
+	uint64_t objects, space;
+	int64_t alive;
+};
+
+struct request_tag {
+	uint64_t objects, space;
+	uint64_t escaped, freed; /* blocks that a request left behind; blocks it freed of what others had left */
+	uint64_t escaping;       /* requests that left some */
+};
+
+struct request_book {
+	_Atomic uint64_t counts[REQUEST_COUNTS];
+	_Atomic uint64_t histograms[REQUEST_HISTOGRAMS][LEDGER_REQUEST_BUCKETS];
+	uint32_t epoch;                        /* the process's that it is of */
+	uint32_t room;                         /* tags that there are marks for */
+	uint64_t behind_objects, behind_space; /* blocks from the fallback, which has no tags */
+	uint64_t behind_objects_marked, behind_space_marked;
+	uint64_t now_ns;            /* at the last mark */
+	uint64_t cost_ns;           /* of an account, on average of late */
+	uint64_t cost_open_ns;      /* spent since the last one began */
+	uint64_t begun_ns;          /* when that was */
+	uint64_t countdown, passed; /* requests to the next; since the last */
+	uint64_t dice;
+	struct request_mark *marks;
+	struct request_tag *tags;
+	struct request_open opens[REQUEST_OPENS];
+};
+
+void request_books_configure(uint64_t every);
+
+/* The calling thread's. */
+struct request_book *request_book_mine(void);
+
+void request_book_count(struct request_book *book, enum request_count what);
+
+/* Is the request that begins now to be accounted? Counts down. */
+bool request_book_due(struct request_book *book);
+
+/* Reads the thread's counters, charges what came since the last time to the account (NULL: to nobody). false: it cannot. */
+bool request_book_mark(struct request_book *book, struct request_open *charged);
+
+/* The connection's account in this book; NULL: it has none here. */
+struct request_open *request_open_of(const struct request_book *book, const struct connection *c);
+
+/* Files the connection's last account, and opens one for the request that begins if there is to be one. Did it? */
+bool request_book_begin(struct request_book *book, struct connection *c, bool accounted);
+
+/* The connection was written to. */
+void request_book_answered(struct request_book *book, const struct connection *c);
+
+/* The connection ends: its sums go to the book and its record is clear. */
+void request_book_closed(struct request_book *book, struct connection *c);
+
+/* The fallback gave the calling thread a block. */
+void request_book_behind(size_t bytes);
+
+/* For the report: the child of a fork has books of its parent, which do not count. NULL: none. The shared one is for NULL. */
+struct thread;
+struct request_book *request_book_seen(const struct thread *of);
+
+void request_books_fork_child(void);
+
+/* The largest by bytes, newest state; at most LEDGER_REQUEST_TOP. Returns how many. */
+uint32_t request_top_copy(struct ledger_request_top *to);
+
+/* Bucket of a histogram: 0 for 0, else the number of bits. */
+static inline unsigned request_bucket(uint64_t value)
+{
+	unsigned bits = value ? 64 - (unsigned)__builtin_clzll(value) : 0;
+	return bits < LEDGER_REQUEST_BUCKETS ? bits : LEDGER_REQUEST_BUCKETS - 1;
+}
+
+#endif
