@@ -26,8 +26,8 @@ UNWIND_BY := $(if $(filter libunwind,$(V))$(filter-out x86_64-%,$(shell $(CC) -d
 SHIM_USED := $(filter-out $(patsubst %,shim/%.c,$(filter-out $(UNWIND_BY),eh_frame unwind unwind_libunwind)),$(SHIM))
 ANALYTICS := $(patsubst %,analytics/%.c,cmd_doctor cmd_help cmd_report cmd_run command demangle elf_inspect flags \
              forecast human_units interval json_out main memory message names nearest optionset program_find render \
-             render_fields render_samples render_sites render_values render_view report_load report_memory report_rows \
-             report_sections report_view rows_json run_child run_report site_callers site_facts site_view source_lines \
+             render_fields render_requests render_samples render_sites render_values render_view report_load report_memory report_requests report_rows \
+             report_sections report_view request_view rows_json run_child run_report site_callers site_facts site_view source_lines \
              symbol_file table tally_view terminal)
 # Files of shim/ that define public symbols: they go into the library only, never into a test.
 INTERPOSE := $(filter shim/interpose%,$(SHIM))

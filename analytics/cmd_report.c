@@ -2,6 +2,7 @@
 #include "analytics/command.h"
 #include "analytics/message.h"
 #include "analytics/report_view.h"
+#include "analytics/request_view.h"
 #include "analytics/rows_json.h"
 #include "analytics/site_view.h"
 
@@ -9,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { FLAG_BY, FLAG_SORT, FLAG_TOP, FLAG_JSON, FLAG_SITE, FLAG_STACKS, FLAG_SYMBOLS };
+enum { FLAG_BY, FLAG_SORT, FLAG_TOP, FLAG_JSON, FLAG_SITE, FLAG_STACKS, FLAG_REQUESTS, FLAG_SYMBOLS };
 
 const struct flag cmd_report_flags[] = {
 	{"by", "WHAT", "a row per site (default), module, class or thread", 0},
@@ -20,6 +21,7 @@ const struct flag cmd_report_flags[] = {
 	{"json", NULL, "the rows as JSON, for scripts", 0},
 	{"site", "ID", "one site in full: its counts, sizes, memory, lives and stack", 0},
 	{"stacks", NULL, "the sites of the table in full", 0},
+	{"requests", NULL, "what requests allocate: a server's turns on the connections it accepted", 0},
 	{"symbols", "DIR", "look for the programs' files here first; may be repeated", 0},
 	{0},
 };
@@ -30,7 +32,7 @@ struct request_words {
 	const char *file;
 	int by, sort; /* -1: not said */
 	unsigned long top, site;
-	bool top_said, json, site_said, stacks;
+	bool top_said, json, site_said, stacks, requests;
 	const char *symbols[SYMBOLS_MAX]; /* folders */
 	size_t symbols_count;
 };
@@ -54,6 +56,8 @@ static bool words_agree(const struct request_words *w)
 		message("report: which file? usage: sluice report FILE");
 	else if ((w->site_said || w->stacks) && w->by >= 0 && w->by != ROWS_BY_SITE)
 		message("report: only a site has a stack, not a %s", rows_by_names[w->by]);
+	else if (w->requests && (w->site_said || w->stacks || w->json || w->by >= 0 || w->sort >= 0))
+		message("report: --requests is a view of its own; the JSON of it is in the file, under \"requests\"");
 	else
 		return true;
 	return false;
@@ -83,6 +87,9 @@ static bool read_words(struct request_words *w, char **words)
 			break;
 		case FLAG_STACKS:
 			w->stacks = true;
+			break;
+		case FLAG_REQUESTS:
+			w->requests = true;
 			break;
 		case FLAG_SYMBOLS:
 			if (!add_symbols(w, f.value))
@@ -119,6 +126,10 @@ static void show_text(const struct request_words *w, const struct report *r, str
 	struct terminal terminal = terminal_of(stdout);
 	if (w->site_said) {
 		view_site(r, s, find_site(r, w->site), &terminal);
+		return;
+	}
+	if (w->requests) {
+		view_requests(r, s, w->top, &terminal);
 		return;
 	}
 	view_head(r, &terminal);

@@ -8,6 +8,7 @@
  */
 #include "analytics/render.h"
 
+#include "analytics/render_requests.h"
 #include "analytics/render_samples.h"
 #include "analytics/render_sites.h"
 #include "analytics/render_values.h"
@@ -269,6 +270,7 @@ int render_report(const struct ledger_header *l, const struct ledger_facts *fact
 	render_threads(out, &v);
 	render_frames(out, &v);
 	render_stacks(out, &v);
+	render_requests(out, facts, v.sites_count);
 	json_out_object_end(out);
 	json_out_line(out);
 	return json_out_close(out);

@@ -161,6 +161,8 @@ void report_close(struct report *r)
 	for (size_t i = 0; i < r->stacks_count; i++)
 		free(r->stacks[i].frames);
 	free(r->stacks);
+	free(r->requests);
+	free(r->request_sites.sites);
 	report_memory_release(r->document);
 	memset(r, 0, sizeof(*r));
 }

@@ -8,6 +8,7 @@
 #define SLUICE_REPORT_LOAD_H
 
 #include "analytics/ledger.h"
+#include "analytics/report_requests.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -117,6 +118,8 @@ struct report {
 	struct report_thread *threads;
 	struct report_frame *frames;
 	struct report_stack *stacks;
+	struct ledger_requests *requests; /* NULL: not in the report */
+	struct report_request_sites request_sites;
 	size_t classes_count, mappings_count, sites_count, threads_count, frames_count, stacks_count;
 };
 

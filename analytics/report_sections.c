@@ -426,5 +426,6 @@ bool report_read_sections(struct report *r, const json_t *root, char *wrong, siz
 	struct reader in = {.section = "report", .report = r};
 	read_all(&in, root, r);
 	snprintf(wrong, wrong_bytes, "%s", in.wrong);
-	return !in.wrong[0];
+	r->requests = report_read_requests(json_object_get(root, "requests"), &r->request_sites, wrong, wrong_bytes);
+	return !wrong[0];
 }

@@ -20,8 +20,6 @@ static __thread struct {
 	struct connection *on; /* the thread works for; NULL: nobody it knows of */
 	uint32_t serial;
 	struct request_book *marked; /* where the counters at the last boundary are; NULL: they are not known */
-	struct connection *last;     /* whose account it opened last */
-	uint32_t last_serial;
 } turn;
 
 void requests_configure(enum request_mode mode, uint64_t every)
@@ -70,7 +68,14 @@ static void work_for(struct connection *c)
 	turn.serial = c ? serial_of(c) : 0;
 }
 
-/* What the thread allocated since the last boundary was for `owner`; `goes_on`: what comes now will be asked for, too. */
+/* Is it known at the next boundary whose the allocations from now on were, and may that be somebody with an account? `next`:
+ * for whom the thread works now, NULL: nobody yet. What it does for one that it has not answered is that one's alone. */
+static bool is_wanted(struct request_book *book, const struct connection *next)
+{
+	return (next && request_open_of(book, next)) || ((!next || !is_asked(next)) && request_book_awaits(book));
+}
+
+/* What the thread allocated since the last boundary was for `owner`; `goes_on`: what comes now is wanted. */
 static void settle(struct request_book *book, const struct connection *owner, bool goes_on)
 {
 	struct request_open *charged = owner && turn.marked == book ? request_open_of(book, owner) : NULL;
@@ -84,10 +89,7 @@ static void begin(struct request_book *book, struct connection *c)
 	settle(book, current(), due);
 	request_book_count(book, REQUESTS_BEGUN);
 	atomic_store_explicit(&c->requests, c->requests + 1, memory_order_relaxed);
-	if (request_book_begin(book, c, due && turn.marked)) {
-		turn.last = c;
-		turn.last_serial = serial_of(c);
-	}
+	request_book_begin(book, c, due && turn.marked);
 	work_for(c);
 }
 
@@ -95,7 +97,7 @@ static void go_on_with(struct request_book *book, struct connection *owner, stru
 {
 	if (current() == c)
 		return;
-	settle(book, owner, request_open_of(book, c) != NULL);
+	settle(book, owner, is_wanted(book, c));
 	work_for(c);
 }
 
@@ -122,28 +124,21 @@ void request_note_write(struct connection *c)
 	request_book_count(book, REQUESTS_WRITES);
 	atomic_store_explicit(&c->used, true, memory_order_relaxed);
 	bool answers = is_asked(c) && atomic_exchange(&c->phase, PHASE_ANSWERED) == PHASE_ASKED;
-	go_on_with(book, !on || (answers && !is_asked(on)) ? c : on, c);
+	if (on == c && answers) /* what comes now may be for the one that is answered next */
+		settle(book, c, is_wanted(book, c));
+	else
+		go_on_with(book, !on || (answers && !is_asked(on)) ? c : on, c);
 	request_book_answered(book, c);
 	leave();
 }
 
-/* An account that is open may get what comes after the wait, should the thread then answer it. */
-static bool is_waited_for(const struct request_book *book)
-{
-	return turn.last && serial_of(turn.last) == turn.last_serial && is_asked(turn.last) &&
-	       request_open_of(book, turn.last);
-}
-
 void request_note_wait(void)
 {
-	if ((!turn.on && !turn.last) || !enter())
+	if ((!turn.on && !turn.marked) || !enter())
 		return;
 	struct request_book *book = request_book_mine();
-	bool waited = is_waited_for(book);
-	settle(book, current(), waited);
+	settle(book, current(), is_wanted(book, NULL));
 	work_for(NULL);
-	if (!waited)
-		turn.last = NULL;
 	leave();
 }
 
@@ -182,7 +177,7 @@ void request_note_close(int fd)
 	if (connection_kind(c) == CONNECTION_CLIENT) {
 		struct request_book *book = request_book_mine();
 		if (current() == c) {
-			settle(book, c, false);
+			settle(book, c, is_wanted(book, NULL));
 			work_for(NULL);
 		}
 		request_book_closed(book, c);
@@ -196,7 +191,6 @@ void requests_fork_child(void)
 {
 	turn.inside = 0;
 	turn.marked = NULL;
-	turn.last = NULL;
 	if (!atomic_load_explicit(&connections, memory_order_relaxed))
 		return;
 	connections_fork_child();

@@ -57,6 +57,7 @@ static void clear(struct request_book *book)
 	for (unsigned i = 0; i < REQUEST_OPENS; i++)
 		if (book->opens[i].on)
 			book->opens[i].on = NULL;
+	book->awaited = 0;
 	book->epoch = epoch;
 	book->countdown = 1;
 	book->passed = book->cost_ns = book->cost_open_ns = 0;
@@ -347,7 +348,20 @@ static struct request_open *place(struct request_book *book)
 	return oldest;
 }
 
-bool request_book_begin(struct request_book *book, struct connection *c, bool accounted)
+bool request_book_awaits(struct request_book *book)
+{
+	for (uint32_t left = book->awaited; left; left &= left - 1) {
+		struct request_open *open = &book->opens[__builtin_ctz(left)];
+		if (open->on && !is_lost(book, open) && !is_answered(open) && open->patience) {
+			open->patience--;
+			return true;
+		}
+		book->awaited &= ~(left & -left);
+	}
+	return false;
+}
+
+void request_book_begin(struct request_book *book, struct connection *c, bool accounted)
 {
 	struct request_open *last = request_open_of(book, c);
 	if (last)
@@ -355,7 +369,7 @@ bool request_book_begin(struct request_book *book, struct connection *c, bool ac
 	atomic_store_explicit(&c->open, NULL, memory_order_relaxed);
 	struct request_open *open = accounted ? place(book) : NULL;
 	if (!open)
-		return false;
+		return;
 	open->book = book; /* field by field: the pairs are most of it */
 	open->serial = c->serial;
 	open->number = c->requests;
@@ -364,7 +378,8 @@ bool request_book_begin(struct request_book *book, struct connection *c, bool ac
 	open->pairs_count = 0;
 	atomic_store_explicit(&open->on, c, memory_order_relaxed);
 	atomic_store_explicit(&c->open, open, memory_order_relaxed);
-	return true;
+	open->patience = REQUEST_PATIENCE;
+	book->awaited |= UINT32_C(1) << (open - book->opens);
 }
 
 void request_book_answered(struct request_book *book, const struct connection *c)

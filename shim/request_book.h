@@ -23,7 +23,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { REQUEST_OPENS = 8, REQUEST_PAIRS = 128 };
+enum { REQUEST_OPENS = 8, REQUEST_PAIRS = 128, REQUEST_PATIENCE = 64 };
 
 /* What was counted, by all threads and connections. */
 enum request_count {
@@ -68,6 +68,7 @@ struct request_open {
 	uint32_t number;                /* of the request on the connection, from 1 */
 	uint64_t begun_ns, answered_ns; /* 0: not yet */
 	uint64_t objects, space;
+	uint32_t patience;
 	uint32_t pairs_count;                     /* the tags that did not fit are in the sums only */
 	struct request_pair pairs[REQUEST_PAIRS]; /* by tag */
 };
@@ -97,6 +98,7 @@ struct request_book {
 	uint64_t begun_ns;          /* when that was */
 	uint64_t countdown, passed; /* requests to the next; since the last */
 	uint64_t dice;
+	uint32_t awaited; /* a bit for each of the accounts below that may not be answered yet */
 	struct request_mark *marks;
 	struct request_tag *tags;
 	struct request_open opens[REQUEST_OPENS];
@@ -118,8 +120,12 @@ bool request_book_mark(struct request_book *book, struct request_open *charged);
 /* The connection's account in this book; NULL: it has none here. */
 struct request_open *request_open_of(const struct request_book *book, const struct connection *c);
 
-/* Files the connection's last account, and opens one for the request that begins if there is to be one. Did it? */
-bool request_book_begin(struct request_book *book, struct connection *c, bool accounted);
+/* Is there an account whose request has not been answered yet, so that the thread may go on with it? Each account makes a
+ * thread mark so many times at most in vain: one that is answered after minutes must not cost more than its share. */
+bool request_book_awaits(struct request_book *book);
+
+/* Files the connection's last account, and opens one for the request that begins if there is to be one. */
+void request_book_begin(struct request_book *book, struct connection *c, bool accounted);
 
 /* The connection was written to. */
 void request_book_answered(struct request_book *book, const struct connection *c);
