@@ -328,30 +328,37 @@ static bool is_answered(const struct request_open *open)
 	return atomic_load_explicit(&open->on->phase, memory_order_relaxed) == PHASE_ANSWERED;
 }
 
-/* A free place: one that is, or of an account that was lost, or of the one that has been answered longest. */
+/* Is it free, or can it be made so? */
+static bool is_to_have(struct request_book *book, struct request_open *open)
+{
+	if (!open->on)
+		return true;
+	if (is_lost(book, open)) {
+		request_book_count(book, REQUESTS_LOST);
+		return true;
+	}
+	if (is_answered(open))
+		file(book, open);
+	return !open->on;
+}
+
+/* A place for an account. By turns, since an answer may go on after its first write; the others where many wait for theirs. */
 static struct request_open *place(struct request_book *book)
 {
-	struct request_open *oldest = NULL;
 	for (unsigned i = 0; i < REQUEST_OPENS; i++) {
-		struct request_open *open = &book->opens[i];
-		if (!open->on)
-			return open;
-		if (is_lost(book, open)) {
-			request_book_count(book, REQUESTS_LOST);
-			return open;
-		}
-		if (is_answered(open) && (!oldest || open->answered_ns < oldest->answered_ns))
-			oldest = open;
+		unsigned at = i < REQUEST_OPENS_USUAL ? (book->next + i) % REQUEST_OPENS_USUAL : i;
+		if (!is_to_have(book, &book->opens[at]))
+			continue;
+		book->next = at + 1;
+		return &book->opens[at];
 	}
-	if (oldest)
-		file(book, oldest);
-	return oldest;
+	return NULL;
 }
 
 bool request_book_awaits(struct request_book *book)
 {
-	for (uint32_t left = book->awaited; left; left &= left - 1) {
-		struct request_open *open = &book->opens[__builtin_ctz(left)];
+	for (uint64_t left = book->awaited; left; left &= left - 1) {
+		struct request_open *open = &book->opens[__builtin_ctzll(left)];
 		if (open->on && !is_lost(book, open) && !is_answered(open) && open->patience) {
 			open->patience--;
 			return true;
@@ -379,7 +386,7 @@ void request_book_begin(struct request_book *book, struct connection *c, bool ac
 	atomic_store_explicit(&open->on, c, memory_order_relaxed);
 	atomic_store_explicit(&c->open, open, memory_order_relaxed);
 	open->patience = REQUEST_PATIENCE;
-	book->awaited |= UINT32_C(1) << (open - book->opens);
+	book->awaited |= UINT64_C(1) << (open - book->opens);
 }
 
 void request_book_answered(struct request_book *book, const struct connection *c)

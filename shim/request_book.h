@@ -23,7 +23,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { REQUEST_OPENS = 8, REQUEST_PAIRS = 128, REQUEST_PATIENCE = 64 };
+enum { REQUEST_OPENS = 64, REQUEST_OPENS_USUAL = 8, REQUEST_PAIRS = 128, REQUEST_PATIENCE = 64 };
 
 /* What was counted, by all threads and connections. */
 enum request_count {
@@ -98,7 +98,8 @@ struct request_book {
 	uint64_t begun_ns;          /* when that was */
 	uint64_t countdown, passed; /* requests to the next; since the last */
 	uint64_t dice;
-	uint32_t awaited; /* a bit for each of the accounts below that may not be answered yet */
+	uint32_t next;    /* of the usual places, where to look first */
+	uint64_t awaited; /* a bit for each of the accounts below that may not be answered yet */
 	struct request_mark *marks;
 	struct request_tag *tags;
 	struct request_open opens[REQUEST_OPENS];
