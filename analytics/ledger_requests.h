@@ -47,7 +47,7 @@ struct ledger_requests {
 		[LEDGER_REQUEST_BUCKETS]; /* of those with an accounted one; scaled to all their requests */
 	uint64_t accounted;           /* requests whose allocations were added up */
 	uint64_t lost;                /* accounts that were given up */
-	uint64_t unanswered;
+	uint64_t untimed; /* of them, those without a duration: no answer was seen, or their thread has no heap */
 	uint64_t objects, space;
 	uint64_t escaped_objects, escaped_space, freed_objects, freed_space;
 	uint64_t objects_hist[LEDGER_REQUEST_BUCKETS], space_hist[LEDGER_REQUEST_BUCKETS], ns_hist[LEDGER_REQUEST_BUCKETS];

@@ -14,7 +14,7 @@ const struct request_field render_request_counts[] = {
 	{"silent", AT(silent)},
 	{"accounted", AT(accounted)},
 	{"lost", AT(lost)},
-	{"unanswered", AT(unanswered)},
+	{"untimed", AT(untimed)},
 	{"alloc_objects", AT(objects)},
 	{"alloc_space", AT(space)},
 	{"escaped_objects", AT(escaped_objects)},

@@ -93,8 +93,8 @@ static void show_sentence(const struct report *r, const struct terminal *t)
 	line_begin(t, "accounted");
 	fprintf(t->stream, "%s, %s of the requests", human_count(q->accounted).text,
 	        human_share(q->accounted, q->count).text);
-	if (q->unanswered)
-		fprintf(t->stream, "; %s of them were not answered", human_count(q->unanswered).text);
+	if (q->untimed)
+		fprintf(t->stream, "; of %s the time is not known", human_count(q->untimed).text);
 	if (q->lost)
 		fprintf(t->stream, "; %s more went on in other threads and were given up", human_count(q->lost).text);
 	fputc('\n', t->stream);

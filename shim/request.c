@@ -128,7 +128,7 @@ void request_note_write(struct connection *c)
 		settle(book, c, is_wanted(book, c));
 	else
 		go_on_with(book, !on || (answers && !is_asked(on)) ? c : on, c);
-	request_book_answered(book, c);
+	request_book_answered(book, c, answers);
 	leave();
 }
 

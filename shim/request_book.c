@@ -308,8 +308,6 @@ static void file(struct request_book *book, struct request_open *open)
 	add(book, &book->counts[REQUESTS_SPACE], open->space);
 	if (open->answered_ns)
 		count_in(book, HISTOGRAM_NS, open->answered_ns - open->begun_ns);
-	else
-		request_book_count(book, REQUESTS_UNANSWERED);
 	enter_top(thread, open);
 	atomic_store_explicit(&c->accounted, c->accounted + 1, memory_order_relaxed);
 	atomic_store_explicit(&c->space, c->space + open->space, memory_order_relaxed);
@@ -389,9 +387,13 @@ void request_book_begin(struct request_book *book, struct connection *c, bool ac
 	book->awaited |= UINT64_C(1) << (open - book->opens);
 }
 
-void request_book_answered(struct request_book *book, const struct connection *c)
+void request_book_answered(struct request_book *book, const struct connection *c, bool answers)
 {
 	struct request_open *open = request_open_of(book, c);
+	if (answers && book == &shared && !thread_if_any()) { /* it has no heap: it has allocated nothing */
+		count_in(book, HISTOGRAM_OBJECTS, 0);
+		count_in(book, HISTOGRAM_SPACE, 0);
+	}
 	if (open)
 		open->answered_ns = os_now_ns();
 }

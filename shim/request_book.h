@@ -31,11 +31,10 @@ enum request_count {
 	REQUESTS_READS,  /* calls that brought data from a client */
 	REQUESTS_WRITES, /* calls that took some */
 	REQUESTS_ACCEPTED,
-	REQUESTS_SILENT,     /* connections that were closed, and nothing was read or written that we saw */
-	REQUESTS_BEYOND,     /* descriptors too high to be looked at */
-	REQUESTS_LOST,       /* accounts given up */
-	REQUESTS_UNANSWERED, /* accounted, and no answer was seen */
-	REQUESTS_OBJECTS,    /* what the accounted allocated */
+	REQUESTS_SILENT,  /* connections that were closed, and nothing was read or written that we saw */
+	REQUESTS_BEYOND,  /* descriptors too high to be looked at */
+	REQUESTS_LOST,    /* accounts given up */
+	REQUESTS_OBJECTS, /* what the accounted allocated */
 	REQUESTS_SPACE,
 	REQUESTS_ESCAPED_OBJECTS, /* blocks, and the bytes they can hold, that there were more at their end */
 	REQUESTS_ESCAPED_SPACE,
@@ -128,8 +127,8 @@ bool request_book_awaits(struct request_book *book);
 /* Files the connection's last account, and opens one for the request that begins if there is to be one. */
 void request_book_begin(struct request_book *book, struct connection *c, bool accounted);
 
-/* The connection was written to. */
-void request_book_answered(struct request_book *book, const struct connection *c);
+/* The connection was written to; `answers`: that was its turn-around. */
+void request_book_answered(struct request_book *book, const struct connection *c, bool answers);
 
 /* The connection ends: its sums go to the book and its record is clear. */
 void request_book_closed(struct request_book *book, struct connection *c);

@@ -32,7 +32,6 @@ static void add_counts(struct ledger_requests *to, const struct request_book *bo
 		[REQUESTS_SILENT] = &to->silent,
 		[REQUESTS_BEYOND] = &to->beyond,
 		[REQUESTS_LOST] = &to->lost,
-		[REQUESTS_UNANSWERED] = &to->unanswered,
 		[REQUESTS_OBJECTS] = &to->objects,
 		[REQUESTS_SPACE] = &to->space,
 		[REQUESTS_ESCAPED_OBJECTS] = &to->escaped_objects,
@@ -139,7 +138,7 @@ static void settle(struct ledger_requests *to)
 	uint64_t space = sum_of(to->space_hist), answered = sum_of(to->ns_hist);
 	if (space < to->accounted)
 		to->space_hist[0] += to->accounted - space;
-	to->unanswered = to->accounted > answered ? to->accounted - answered : 0;
+	to->untimed = to->accounted > answered ? to->accounted - answered : 0;
 	to->connections = sum_of(to->connection_requests_hist);
 }
 

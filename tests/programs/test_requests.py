@@ -61,6 +61,7 @@ PYTHON_SERVER = """
 import http.server, signal, sys
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = 1 << 16  # head and body in one write: else each answer waits for an acknowledgement
     def do_GET(self):
         body = b"hello " * 50
         self.send_response(200)
