@@ -1,6 +1,8 @@
 /* render_requests.c: see render_requests.h. */
 #include "analytics/render_requests.h"
 
+#include "analytics/render_values.h"
+
 #include <stddef.h>
 
 #define AT(field) offsetof(struct ledger_requests, field)
@@ -59,17 +61,10 @@ static const uint64_t *value_at(const void *record, const struct request_field *
 	return (const uint64_t *)(const void *)((const char *)record + field->at);
 }
 
-static void number(struct json_out *out, uint64_t value)
-{
-	json_out_u64(out, value < INT64_MAX ? value : INT64_MAX);
-}
-
 static void counts(struct json_out *out, const void *record, const struct request_field *fields)
 {
-	for (; fields->key[0]; fields++) {
-		json_out_key(out, fields->key);
-		number(out, *value_at(record, fields));
-	}
+	for (; fields->key[0]; fields++)
+		render_count(out, fields->key, *value_at(record, fields));
 }
 
 /* Up to the last that is not 0. */
@@ -81,19 +76,16 @@ static void histogram(struct json_out *out, const char *key, const uint64_t *buc
 	json_out_key(out, key);
 	json_out_array_begin(out);
 	for (unsigned i = 0; i < used; i++)
-		number(out, buckets[i]);
+		json_out_u64(out, buckets[i] < INT64_MAX ? buckets[i] : INT64_MAX);
 	json_out_array_end(out);
 }
 
 static void render_top(struct json_out *out, const struct ledger_requests *r)
 {
-	json_out_line(out);
-	json_out_key(out, "top");
-	json_out_array_begin(out);
+	render_table_begin(out, "top");
 	for (uint64_t i = 0; i < r->top_count && i < LEDGER_REQUEST_TOP; i++) {
 		const struct ledger_request_top *top = &r->top[i];
-		json_out_line(out);
-		json_out_object_begin(out);
+		render_record_begin(out);
 		counts(out, top, render_request_top_counts);
 		json_out_key(out, "sites");
 		json_out_array_begin(out);
@@ -105,28 +97,22 @@ static void render_top(struct json_out *out, const struct ledger_requests *r)
 		json_out_array_end(out);
 		json_out_object_end(out);
 	}
-	json_out_line(out);
-	json_out_array_end(out);
+	render_table_end(out);
 }
 
 static void render_request_sites(struct json_out *out, const struct ledger_requests *r, uint32_t sites_count)
 {
-	json_out_line(out);
-	json_out_key(out, "sites");
-	json_out_array_begin(out);
+	render_table_begin(out, "sites");
 	for (uint64_t id = 0; id < r->sites_count && id < sites_count; id++) {
 		const struct ledger_request_site *site = &r->sites[id];
 		if (!site->objects && !site->escaped && !site->freed)
 			continue;
-		json_out_line(out);
-		json_out_object_begin(out);
-		json_out_key(out, "site");
-		number(out, id);
+		render_record_begin(out);
+		render_count(out, "site", id);
 		counts(out, site, render_request_site_counts);
 		json_out_object_end(out);
 	}
-	json_out_line(out);
-	json_out_array_end(out);
+	render_table_end(out);
 }
 
 void render_requests(struct json_out *out, const struct ledger_facts *facts, uint32_t sites_count)
@@ -137,13 +123,8 @@ void render_requests(struct json_out *out, const struct ledger_facts *facts, uin
 	json_out_line(out);
 	json_out_key(out, "requests");
 	json_out_object_begin(out);
-	json_out_key(out, "boundary");
-	if (r->boundary == BOUNDARY_TURN)
-		json_out_string(out, "turn");
-	else
-		json_out_null(out);
-	json_out_key(out, "io_uring");
-	json_out_bool(out, r->io_uring);
+	render_text(out, "boundary", r->boundary == BOUNDARY_TURN ? "turn" : NULL);
+	render_flag(out, "io_uring", r->io_uring);
 	counts(out, r, render_request_counts);
 	for (const struct request_field *field = render_request_histograms; field->key[0]; field++)
 		histogram(out, field->key, value_at(r, field));
