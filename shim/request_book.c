@@ -216,7 +216,7 @@ static void add_part(struct ledger_request_top *top, struct ledger_request_part 
 	top->parts[at] = part;
 }
 
-static void fill_top(struct ledger_request_top *top, const struct thread *thread, const struct request_open *open)
+void request_top_fill(struct ledger_request_top *top, const struct thread *thread, const struct request_open *open)
 {
 	*top = (struct ledger_request_top){.number = open->number,
 	                                   .objects = open->objects,
@@ -241,7 +241,7 @@ static void enter_top(const struct thread *thread, const struct request_open *op
 		for (uint32_t i = 1; i < LEDGER_REQUEST_TOP; i++)
 			least = largest.top[i].space < largest.top[least].space ? i : least;
 	}
-	fill_top(&largest.top[least], thread, open);
+	request_top_fill(&largest.top[least], thread, open);
 	uint64_t bound = UINT64_MAX;
 	for (uint32_t i = 0; i < LEDGER_REQUEST_TOP; i++)
 		bound = largest.top[i].space < bound ? largest.top[i].space : bound;
@@ -254,12 +254,8 @@ uint32_t request_top_copy(struct ledger_request_top *to)
 	uint32_t count = 0;
 	if (atomic_flag_test_and_set_explicit(&largest.busy, memory_order_acquire))
 		return 0;
-	for (uint32_t i = 0; i < largest.count; i++) { /* into order, the largest first */
-		uint32_t at = count++;
-		for (; at && to[at - 1].space < largest.top[i].space; at--)
-			to[at] = to[at - 1];
-		to[at] = largest.top[i];
-	}
+	for (; count < largest.count; count++)
+		to[count] = largest.top[count];
 	atomic_flag_clear_explicit(&largest.busy, memory_order_release);
 	return count;
 }

@@ -7,6 +7,7 @@
 #include "request_sum.h"
 
 #include "confined.h"
+#include "pools/apart.h"
 #include "pools/os.h"
 #include "request.h"
 #include "request_book.h"
@@ -87,6 +88,35 @@ static void add_open_pair(struct ledger_requests *to, const struct thread *threa
 	site->escaping += more != 0;
 }
 
+/* Into order, the largest first. */
+static void add_top(struct ledger_requests *to, const struct ledger_request_top *top)
+{
+	uint64_t at = to->top_count;
+	if (at == LEDGER_REQUEST_TOP && to->top[--at].space >= top->space)
+		return;
+	to->top_count = at + 1;
+	for (; at && to->top[at - 1].space < top->space; at--)
+		to->top[at] = to->top[at - 1];
+	to->top[at] = *top;
+}
+
+static void add_filed_top(struct ledger_requests *to)
+{
+	static APART struct ledger_request_top filed[LEDGER_REQUEST_TOP];
+	uint32_t count = request_top_copy(filed);
+	for (uint32_t i = 0; i < count; i++)
+		add_top(to, &filed[i]);
+}
+
+static void add_open_top(struct ledger_requests *to, const struct thread *thread, const struct request_open *open)
+{
+	struct ledger_request_top top;
+	if (!open->space)
+		return;
+	request_top_fill(&top, thread, open);
+	add_top(to, &top);
+}
+
 static void add_opens(struct ledger_requests *to, const struct thread *thread, struct request_book *book)
 {
 	for (unsigned i = 0; i < REQUEST_OPENS; i++) {
@@ -96,6 +126,7 @@ static void add_opens(struct ledger_requests *to, const struct thread *thread, s
 			continue;
 		for (uint32_t p = 0; p < open->pairs_count && p < REQUEST_PAIRS; p++)
 			add_open_pair(to, thread, &open->pairs[p]);
+		add_open_top(to, thread, open);
 		to->objects += open->objects;
 		to->space += open->space;
 		to->objects_hist[request_bucket(open->objects)]++;
@@ -151,6 +182,7 @@ void requests_sum(struct ledger_requests *to, const struct ledger_header *l, uin
 		os_read_lines("/proc/self/maps", see_mapping, &to->io_uring);
 	if (!atomic_load(&connections))
 		return;
+	add_filed_top(to);
 	for (const struct heap *heap = heap_first(); heap; heap = heap->next) {
 		const struct thread *thread = thread_of((struct heap *)(uintptr_t)heap);
 		struct request_book *book = request_book_seen(thread);
@@ -164,7 +196,6 @@ void requests_sum(struct ledger_requests *to, const struct ledger_header *l, uin
 		add_counts(to, request_book_seen(NULL));
 	add_connections(to);
 	settle(to);
-	to->top_count = request_top_copy(to->top);
 	if (to->accepted || to->count)
 		to->boundary = BOUNDARY_TURN;
 }
