@@ -35,22 +35,32 @@ static uint64_t below(const uint64_t *histogram, unsigned percent)
 	uint64_t all = sum_of(histogram), seen = 0;
 	for (unsigned i = 0; i < LEDGER_REQUEST_BUCKETS; i++) {
 		seen += histogram[i];
-		if (seen && seen >= all / 100 * percent + all % 100 * percent / 100)
+		if (seen && seen * 100 >= all * percent)
 			return UINT64_C(1) << i;
 	}
 	return 0;
 }
 
+/* "1 block", "2 blocks" */
+static struct counted {
+	char text[sizeof(struct human) + 16];
+} number_of(uint64_t count, const char *one)
+{
+	struct counted counted;
+	snprintf(counted.text, sizeof(counted.text), "%s %.12s%s", human_count(count).text, one, count == 1 ? "" : "s");
+	return counted;
+}
+
 static void show_origin(const struct ledger_requests *q, const struct terminal *t)
 {
 	line_begin(t, "requests");
-	fprintf(t->stream, "%s on %s connections, %s accepted; a request is a turn: what is read between two answers\n",
-	        human_count(q->count).text, human_count(q->connections).text, human_count(q->accepted).text);
+	fprintf(t->stream, "%s on %s, %s accepted; a request is a turn: what is read between two answers\n",
+	        human_count(q->count).text, number_of(q->connections, "connection").text, human_count(q->accepted).text);
 	line_begin(t, "seen by");
-	fprintf(t->stream, "%s reads, %s writes", human_count(q->reads).text, human_count(q->writes).text);
+	fprintf(t->stream, "%s, %s", number_of(q->reads, "read").text, number_of(q->writes, "write").text);
 	if (q->silent)
-		fprintf(t->stream, "; nothing seen on %s connections, which others or unseen calls served",
-		        human_count(q->silent).text);
+		fprintf(t->stream, "; nothing on %s, which another process has, or calls that are not seen",
+		        number_of(q->silent, "connection").text);
 	if (q->beyond)
 		fprintf(t->stream, "; %s descriptors too high to watch", human_count(q->beyond).text);
 	if (q->io_uring)
@@ -60,14 +70,12 @@ static void show_origin(const struct ledger_requests *q, const struct terminal *
 	fputs("clients that send several requests at once make one turn of them\n", t->stream);
 }
 
-static struct human escaped_text(const struct report *r)
+static uint64_t escaping_sites(const struct report *r)
 {
 	uint64_t sites = 0;
-	struct human text;
 	for (size_t i = 0; i < r->request_sites.count; i++)
 		sites += r->request_sites.sites[i].of.escaped != 0;
-	snprintf(text.text, sizeof(text.text), "%llu %s", (unsigned long long)sites, sites == 1 ? "site" : "sites");
-	return text;
+	return sites;
 }
 
 static void show_sentence(const struct report *r, const struct terminal *t)
@@ -83,13 +91,14 @@ static void show_sentence(const struct report *r, const struct terminal *t)
 	        terminal_plain(t), human_count(below(q->objects_hist, 99)).text,
 	        human_bytes(below(q->space_hist, 99)).text);
 	if (sum_of(q->ns_hist))
-		fprintf(t->stream, "; takes half the time under %s, 99 %% under %s", human_duration(below(q->ns_hist, 50)).text,
+		fprintf(t->stream, "; half take under %s, 99 %% under %s", human_duration(below(q->ns_hist, 50)).text,
 		        human_duration(below(q->ns_hist, 99)).text);
 	fputc('\n', t->stream);
-	line_begin(t, "leaves");
-	fprintf(t->stream, "%s, %s blocks, %s; of what earlier ones left, they freed %s blocks, %s\n", escaped_text(r).text,
-	        human_count(q->escaped_objects).text, human_bytes(q->escaped_space).text,
-	        human_count(q->freed_objects).text, human_bytes(q->freed_space).text);
+	line_begin(t, "left behind");
+	fprintf(t->stream, "%s by %s, %s; freed of what earlier ones had left: %s, %s\n",
+	        number_of(q->escaped_objects, "block").text, number_of(escaping_sites(r), "site").text,
+	        human_bytes(q->escaped_space).text, number_of(q->freed_objects, "block").text,
+	        human_bytes(q->freed_space).text);
 	line_begin(t, "accounted");
 	fprintf(t->stream, "%s, %s of the requests", human_count(q->accounted).text,
 	        human_share(q->accounted, q->count).text);

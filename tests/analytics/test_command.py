@@ -278,6 +278,39 @@ class Report(Case):
             view = self.sluice("report", "-", "--json", "--by", "module", stdin=f)
         self.assertEqual({r["name"]: r["alloc_objects"] for r in json.loads(view.stdout)["rows"]}["libbasket.so.1"], 1054)
 
+    def test_requests(self):
+        view = self.sluice("report", "--requests", SMALL).stdout
+        for part in ("10 on 2 connections, 3 accepted", "12 reads, 11 writes; nothing on 1 connection,",
+                     "allocates 3 times, 7.42 KiB; 99 % under 4 times, under 32.0 KiB; half take under 16.4 us",
+                     "1 block by 1 site, 64 B; freed of what earlier ones had left: 2 blocks, 2.00 KiB",
+                     "4, 40.0 % of the requests; of 1 the time is not known; 1 more"):
+            self.assertIn(part, view)
+        rows = [line.split() for line in view.splitlines()]
+        self.assertIn(["16.0", "KiB..", "1", "#############"], rows)
+        self.assertIn(["29.3", "KiB", "1", "3", "-", "99.6", "%", "till+0x1210"], rows)
+        self.assertIn(["512", "B", "1.7", "%", "11", "1", "0", "basket_add+0x40", "(libbasket.so.1)", "via",
+                       "libbasket.so.1+0x3010"], rows)
+        with open(SMALL, encoding="utf-8") as f:
+            report = json.load(f)
+        report["requests"].update(boundary=None, io_uring=True)
+        self.assertIn("none: no connection was accepted, or none was looked for (option request); there is a ring",
+                      self.sluice("report", "--requests", self.write("none.json", json.dumps(report))).stdout)
+        del report["requests"]
+        self.assertIn("none: the report does not know of them",
+                      self.sluice("report", "--requests", self.write("none.json", json.dumps(report))).stdout)
+        for words in (["--json"], ["--by", "module"], ["--site", "0"], ["--sort", "count"], ["--stacks"]):
+            self.refused(["report", "--requests", *words, SMALL], "a view of its own", status=2)
+
+    def test_damaged_requests(self):
+        with open(SMALL, encoding="utf-8") as f:
+            text = f.read()
+        for damaged, key in ((text.replace('"accepted":3', '"accepted":-3'), "accepted"),
+                             (text.replace('"alloc_objects_hist_log2":[', '"alloc_objects_hist_log2":["x",'), "hist_log2"),
+                             (text.replace('"top":[', '"top":7,"tip":['), "top"),
+                             (text.replace('"requests":{', '"requests":[],"others":{'), "requests")):
+            self.assertNotEqual(damaged, text)
+            self.refused(["report", "--requests", self.write("bad.json", damaged)], "bad.json", key, status=1)
+
     def test_damaged_files(self):
         with open(SMALL, encoding="utf-8") as f:
             text = f.read()

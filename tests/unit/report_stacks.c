@@ -7,7 +7,7 @@
 #include <string.h>
 
 static const char whole[] =
-	"{\"schema\":\"sluice.report\",\"schema_version\":\"1.2\","
+	"{\"schema\":\"sluice.report\",\"schema_version\":\"1.3\","
 	"\"mappings\":[{\"path\":\"/bin/a\"},{\"path\":\"/lib/b.so\"}],"
 	"\"sites\":[{\"id\":3,\"mapping\":1,\"offset\":\"0x10\",\"stack\":1,\"key_frames\":2},"
 	"{\"id\":4,\"mapping\":0,\"offset\":\"0x20\",\"stack\":0},{\"id\":5,\"stack\":null},{\"id\":6}],"
