@@ -2,8 +2,8 @@
  *
  * A record a descriptor, by its number, in one table that is mapped when the first connection is accepted: until then, and
  * in every program that accepts none, `connections` is NULL and that is all an interposed call looks at. Any thread may
- * write to a record; the phase alone decides who begins a request, so only it is exchanged. The rest may lose a count when
- * two threads use one connection in the same moment.
+ * write to a record, without a locked instruction: two threads that read from one stream in the same moment, which no program
+ * can make sense of, may make one request more or less of it.
  */
 #ifndef SLUICE_CONNECTION_H
 #define SLUICE_CONNECTION_H
@@ -42,7 +42,7 @@ extern struct connection *_Atomic connections;
 static inline struct connection *connection_at(int fd)
 {
 	struct connection *table = atomic_load_explicit(&connections, memory_order_acquire);
-	return table && (unsigned)fd < CONNECTIONS_MAX ? &table[fd] : (struct connection *)0;
+	return __builtin_expect(table && (unsigned)fd < CONNECTIONS_MAX, 0) ? &table[fd] : (struct connection *)0;
 }
 
 static inline uint8_t connection_kind(const struct connection *c)

@@ -83,21 +83,41 @@ static void settle(struct request_book *book, const struct connection *owner, bo
 	turn.marked = marked && goes_on ? book : NULL;
 }
 
-static void begin(struct request_book *book, struct connection *c)
+/* Is nothing added up for anybody at the moment? Then a boundary is only a change of whom the thread works for. */
+static inline bool is_idle(const struct request_book *book, const struct connection *c)
+{
+	return !turn.marked && !book->awaited && !atomic_load_explicit(&c->open, memory_order_relaxed);
+}
+
+static __attribute__((noinline)) void begin_accounted(struct request_book *book, struct connection *c, bool due)
+{
+	settle(book, current(), due);
+	request_book_begin(book, c, due && turn.marked);
+}
+
+static inline void begin(struct request_book *book, struct connection *c)
 {
 	bool due = request_book_due(book);
-	settle(book, current(), due);
 	request_book_count(book, REQUESTS_BEGUN);
-	atomic_store_explicit(&c->requests, c->requests + 1, memory_order_relaxed);
-	request_book_begin(book, c, due && turn.marked);
+	atomic_store_explicit(&c->requests, atomic_load_explicit(&c->requests, memory_order_relaxed) + 1,
+	                      memory_order_relaxed);
+	if (__builtin_expect(due || !is_idle(book, c), 0))
+		begin_accounted(book, c, due);
 	work_for(c);
 }
 
-static void go_on_with(struct request_book *book, struct connection *owner, struct connection *c)
+static __attribute__((noinline)) void pass_on(struct request_book *book, struct connection *owner, struct connection *c)
+{
+	settle(book, owner, is_wanted(book, c));
+}
+
+/* The thread has touched the connection again: what it did before was for `owner`. */
+static inline void go_on_with(struct request_book *book, struct connection *owner, struct connection *c)
 {
 	if (current() == c)
 		return;
-	settle(book, owner, is_wanted(book, c));
+	if (__builtin_expect(!is_idle(book, c), 0))
+		pass_on(book, owner, c);
 	work_for(c);
 }
 
@@ -108,11 +128,28 @@ void request_note_read(struct connection *c)
 	struct request_book *book = request_book_mine();
 	request_book_count(book, REQUESTS_READS);
 	atomic_store_explicit(&c->used, true, memory_order_relaxed);
-	if (!is_asked(c) && atomic_exchange(&c->phase, PHASE_ASKED) != PHASE_ASKED)
-		begin(book, c);
-	else
+	if (is_asked(c)) {
 		go_on_with(book, current() ? current() : c, c);
+	} else {
+		atomic_store_explicit(&c->phase, PHASE_ASKED, memory_order_relaxed);
+		begin(book, c);
+	}
 	leave();
+}
+
+/* What the thread did before an answer: for the one that it worked for, unless that one has been answered already. */
+static inline struct connection *answers_for(struct connection *on, struct connection *c, bool answers)
+{
+	return !on || (answers && !is_asked(on)) ? c : on;
+}
+
+static __attribute__((noinline)) void answered(struct request_book *book, struct connection *c, bool answers)
+{
+	if (current() == c && answers) /* what comes now may be for the one that is answered next */
+		settle(book, c, is_wanted(book, c));
+	else
+		go_on_with(book, answers_for(current(), c, answers), c);
+	request_book_answered(book, c, answers);
 }
 
 void request_note_write(struct connection *c)
@@ -120,24 +157,30 @@ void request_note_write(struct connection *c)
 	if (!enter())
 		return;
 	struct request_book *book = request_book_mine();
-	struct connection *on = current();
+	bool answers = is_asked(c);
 	request_book_count(book, REQUESTS_WRITES);
 	atomic_store_explicit(&c->used, true, memory_order_relaxed);
-	bool answers = is_asked(c) && atomic_exchange(&c->phase, PHASE_ANSWERED) == PHASE_ASKED;
-	if (on == c && answers) /* what comes now may be for the one that is answered next */
-		settle(book, c, is_wanted(book, c));
+	if (answers)
+		atomic_store_explicit(&c->phase, PHASE_ANSWERED, memory_order_relaxed);
+	if (__builtin_expect(!is_idle(book, c) || book == &request_book_shared, 0))
+		answered(book, c, answers);
 	else
-		go_on_with(book, !on || (answers && !is_asked(on)) ? c : on, c);
-	request_book_answered(book, c, answers);
+		work_for(c);
 	leave();
+}
+
+static __attribute__((noinline)) void wait_accounted(void)
+{
+	struct request_book *book = request_book_mine();
+	settle(book, current(), is_wanted(book, NULL));
 }
 
 void request_note_wait(void)
 {
 	if ((!turn.on && !turn.marked) || !enter())
 		return;
-	struct request_book *book = request_book_mine();
-	settle(book, current(), is_wanted(book, NULL));
+	if (turn.marked || request_book_mine()->awaited)
+		wait_accounted();
 	work_for(NULL);
 	leave();
 }

@@ -14,35 +14,23 @@
 
 enum {
 	ROOM_FIRST = 64,
-	PAID_SHARE = 200, /* an account may cost one part in so many of the time from one to the next */
+	PAID_SHARE = 400, /* an account may cost one part in so many of the time from one to the next */
+	BESIDES_NS = 200, /* of that cost is not measured: clocks, sums, what is no longer in the processor's caches */
 	EVERY_MAX = 4096
 };
 
 static uint64_t every;
-static APART struct request_book shared; /* of threads without a heap */
-static _Atomic uint32_t epoch;
+APART struct request_book request_book_shared;
+_Atomic uint32_t request_epoch;
 
 void request_books_configure(uint64_t option_every)
 {
 	every = option_every;
 }
 
-static void add(struct request_book *book, _Atomic uint64_t *to, uint64_t n)
-{
-	if (book == &shared)
-		atomic_fetch_add_explicit(to, n, memory_order_relaxed);
-	else
-		atomic_store_explicit(to, atomic_load_explicit(to, memory_order_relaxed) + n, memory_order_relaxed);
-}
-
-void request_book_count(struct request_book *book, enum request_count what)
-{
-	add(book, &book->counts[what], 1);
-}
-
 static void count_in(struct request_book *book, enum request_histogram which, uint64_t value)
 {
-	add(book, &book->histograms[which][request_bucket(value)], 1);
+	request_book_add(book, &book->histograms[which][request_bucket(value)], 1);
 }
 
 /* --- books -------------------------------------------------------------------------------------------------------- */
@@ -58,33 +46,33 @@ static void clear(struct request_book *book)
 		if (book->opens[i].on)
 			book->opens[i].on = NULL;
 	book->awaited = 0;
-	book->epoch = epoch;
+	book->epoch = request_epoch;
 	book->countdown = 1;
 	book->passed = book->cost_ns = book->cost_open_ns = 0;
 }
 
-struct request_book *request_book_mine(void)
+struct request_book *request_book_make(void)
 {
 	struct thread *thread = thread_if_any();
 	if (!thread)
-		return &shared;
-	if (__builtin_expect(!thread->requests, 0)) {
+		return &request_book_shared;
+	if (!thread->requests) {
 		thread->requests = os_map(sizeof(struct request_book));
 		if (!thread->requests)
-			return &shared;
+			return &request_book_shared;
 		thread->requests->dice = (uintptr_t)thread | 1;
-		thread->requests->epoch = epoch;
 		thread->requests->countdown = 1;
+		thread->requests->epoch = request_epoch;
 	}
-	if (__builtin_expect(thread->requests->epoch != epoch, 0))
+	if (thread->requests->epoch != request_epoch)
 		clear(thread->requests);
 	return thread->requests;
 }
 
 struct request_book *request_book_seen(const struct thread *of)
 {
-	struct request_book *book = of ? of->requests : &shared;
-	return book && book->epoch == epoch ? book : NULL;
+	struct request_book *book = of ? of->requests : &request_book_shared;
+	return book && book->epoch == request_epoch ? book : NULL;
 }
 
 /* --- marks -------------------------------------------------------------------------------------------------------- */
@@ -283,12 +271,12 @@ static void file_pair(struct request_book *book, const struct thread *thread, co
 	if (pair->alive > 0) {
 		sums->escaped += (uint64_t)pair->alive;
 		sums->escaping++;
-		add(book, &book->counts[REQUESTS_ESCAPED_OBJECTS], (uint64_t)pair->alive);
-		add(book, &book->counts[REQUESTS_ESCAPED_SPACE], (uint64_t)pair->alive * size);
+		request_book_add(book, &book->counts[REQUESTS_ESCAPED_OBJECTS], (uint64_t)pair->alive);
+		request_book_add(book, &book->counts[REQUESTS_ESCAPED_SPACE], (uint64_t)pair->alive * size);
 	} else if (pair->alive < 0) {
 		sums->freed += (uint64_t)-pair->alive;
-		add(book, &book->counts[REQUESTS_FREED_OBJECTS], (uint64_t)-pair->alive);
-		add(book, &book->counts[REQUESTS_FREED_SPACE], (uint64_t)-pair->alive * size);
+		request_book_add(book, &book->counts[REQUESTS_FREED_OBJECTS], (uint64_t)-pair->alive);
+		request_book_add(book, &book->counts[REQUESTS_FREED_SPACE], (uint64_t)-pair->alive * size);
 	}
 }
 
@@ -300,8 +288,8 @@ static void file(struct request_book *book, struct request_open *open)
 		file_pair(book, thread, &open->pairs[i]);
 	count_in(book, HISTOGRAM_OBJECTS, open->objects);
 	count_in(book, HISTOGRAM_SPACE, open->space);
-	add(book, &book->counts[REQUESTS_OBJECTS], open->objects);
-	add(book, &book->counts[REQUESTS_SPACE], open->space);
+	request_book_add(book, &book->counts[REQUESTS_OBJECTS], open->objects);
+	request_book_add(book, &book->counts[REQUESTS_SPACE], open->space);
 	if (open->answered_ns)
 		count_in(book, HISTOGRAM_NS, open->answered_ns - open->begun_ns);
 	enter_top(thread, open);
@@ -386,7 +374,7 @@ void request_book_begin(struct request_book *book, struct connection *c, bool ac
 void request_book_answered(struct request_book *book, const struct connection *c, bool answers)
 {
 	struct request_open *open = request_open_of(book, c);
-	if (answers && book == &shared && !thread_if_any()) { /* it has no heap: it has allocated nothing */
+	if (answers && book == &request_book_shared && !thread_if_any()) { /* it has no heap: it has allocated nothing */
 		count_in(book, HISTOGRAM_OBJECTS, 0);
 		count_in(book, HISTOGRAM_SPACE, 0);
 	}
@@ -427,7 +415,8 @@ static uint64_t pause(struct request_book *book)
 {
 	uint64_t now = os_now_ns(), wall = now - book->begun_ns;
 	bool first = book->begun_ns == 0;
-	book->cost_ns = book->cost_ns ? (7 * book->cost_ns + book->cost_open_ns) / 8 : book->cost_open_ns;
+	uint64_t cost_ns = book->cost_open_ns + BESIDES_NS;
+	book->cost_ns = book->cost_ns ? (7 * book->cost_ns + cost_ns) / 8 : cost_ns;
 	book->cost_open_ns = 0;
 	book->begun_ns = now;
 	if (every || first)
@@ -438,11 +427,12 @@ static uint64_t pause(struct request_book *book)
 	return n <= 2 ? n : n / 2 + 1 + throw_dice(book) % n; /* n on average */
 }
 
-bool request_book_due(struct request_book *book)
+bool request_book_due_now(struct request_book *book)
 {
-	book->passed++;
-	if (book == &shared || confined() || --book->countdown)
+	if (book == &request_book_shared || confined()) {
+		book->countdown = 1;
 		return false;
+	}
 	book->countdown = pause(book);
 	book->passed = 0;
 	return true;
@@ -450,7 +440,7 @@ bool request_book_due(struct request_book *book)
 
 void request_books_fork_child(void)
 {
-	epoch++;
-	clear(&shared);
+	request_epoch++;
+	clear(&request_book_shared);
 	memset(&largest, 0, sizeof(largest));
 }

@@ -3,7 +3,7 @@
  * A thread's allocations are counted in its caches, a cache line a tag (pools/cache.h), and nothing is added to that path. So
  * what a thread allocated between two boundaries is the difference of all its caches' counters: about a nanosecond a tag each
  * time. That is exact, and too dear for every request of a thread with many tags: therefore requests are counted all, and
- * *accounted* as often as half a percent of the time between them pays for, measured as it goes, at intervals with a
+ * *accounted* as often as a quarter of a percent of the time between them pays for, measured as it goes, at intervals with a
  * random part; with the option request_every:N each N-th.
  *
  *   open      an account: what one request allocated so far, tag by tag; it is the heap's that began it
@@ -18,6 +18,7 @@
 
 #include "analytics/ledger_requests.h"
 #include "connection.h"
+#include "thread.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -106,13 +107,40 @@ struct request_book {
 
 void request_books_configure(uint64_t every);
 
-/* The calling thread's. */
-struct request_book *request_book_mine(void);
+extern struct request_book request_book_shared; /* of threads without a heap */
+extern _Atomic uint32_t request_epoch;
 
-void request_book_count(struct request_book *book, enum request_count what);
+/* The calling thread's. After a system call little is in the processor's caches, and a call costs more than elsewhere: what
+ * most requests need is inlined. */
+struct request_book *request_book_make(void);
+static inline struct request_book *request_book_mine(void)
+{
+	const struct thread *thread = thread_self;
+	struct request_book *book = __builtin_expect(thread_has_heap(thread), 1) ? thread->requests : NULL;
+	uint32_t epoch = atomic_load_explicit(&request_epoch, memory_order_relaxed);
+	return __builtin_expect(book && book->epoch == epoch, 1) ? book : request_book_make();
+}
+
+static inline void request_book_add(struct request_book *book, _Atomic uint64_t *to, uint64_t n)
+{
+	if (__builtin_expect(book == &request_book_shared, 0))
+		atomic_fetch_add_explicit(to, n, memory_order_relaxed);
+	else
+		atomic_store_explicit(to, atomic_load_explicit(to, memory_order_relaxed) + n, memory_order_relaxed);
+}
+
+static inline void request_book_count(struct request_book *book, enum request_count what)
+{
+	request_book_add(book, &book->counts[what], 1);
+}
 
 /* Is the request that begins now to be accounted? Counts down. */
-bool request_book_due(struct request_book *book);
+bool request_book_due_now(struct request_book *book);
+static inline bool request_book_due(struct request_book *book)
+{
+	book->passed++;
+	return __builtin_expect(--book->countdown == 0, 0) && request_book_due_now(book);
+}
 
 /* Reads the thread's counters, charges what came since the last time to the account (NULL: to nobody). false: it cannot. */
 bool request_book_mark(struct request_book *book, struct request_open *charged);
@@ -137,7 +165,6 @@ void request_book_closed(struct request_book *book, struct connection *c);
 void request_book_behind(size_t bytes);
 
 /* For the report: the child of a fork has books of its parent, which do not count. NULL: none. The shared one is for NULL. */
-struct thread;
 struct request_book *request_book_seen(const struct thread *of);
 
 void request_books_fork_child(void);
