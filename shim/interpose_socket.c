@@ -36,10 +36,11 @@ int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *timeout
 /* Every call that is passed on, under its public name. */
 #define CALLS(X)                                                                                                       \
 	X(read)                                                                                                            \
-	X(__read_chk) X(readv) X(recv) X(__recv_chk) X(recvfrom) X(__recvfrom_chk) X(recvmsg) X(write) X(writev) X(send)   \
-		X(sendto) X(sendmsg) X(sendfile) X(splice) X(accept) X(accept4) X(connect) X(close) X(close_range)             \
-			X(closefrom) X(dup2) X(dup3) X(epoll_wait) X(epoll_pwait) X(epoll_pwait2) X(poll) X(__poll_chk) X(ppoll)   \
-				X(__ppoll_chk) X(select) X(pselect)
+	X(__read_chk)                                                                                                      \
+	X(readv) X(recv) X(__recv_chk) X(recvfrom) X(__recvfrom_chk) X(recvmsg) X(write) X(writev) X(send) X(sendto)       \
+		X(sendmsg) X(sendfile) X(splice) X(accept) X(accept4) X(connect) X(close) X(close_range) X(closefrom) X(dup2)  \
+			X(dup3) X(epoll_wait) X(epoll_pwait) X(epoll_pwait2) X(poll) X(__poll_chk) X(ppoll) X(__ppoll_chk)         \
+				X(select) X(pselect)
 
 static ONCE struct {
 #define X(name) __typeof__(name) *name;
@@ -64,7 +65,7 @@ static __attribute__((constructor)) void look_up(void)
 /* Data that stays to be read again, or is no data, begins nothing. */
 static ssize_t was_read(struct connection *c, ssize_t bytes, int flags)
 {
-	if (bytes > 0 && !(flags & (MSG_PEEK | MSG_ERRQUEUE)))
+	if (c && bytes > 0 && !(flags & (MSG_PEEK | MSG_ERRQUEUE)))
 		request_note_read(c);
 	return bytes;
 }
@@ -116,16 +117,18 @@ SLUICE_API ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 
 /* --- writing ------------------------------------------------------------------------------------------------------ */
 
-static ssize_t was_written(struct connection *c, ssize_t bytes)
+/* Before the call: the answer to the answer may be read by another thread before this one is back. A call that then writes
+ * nothing, which an answer's first hardly ever does, has answered all the same. */
+static inline void writes(int fd)
 {
-	if (bytes > 0)
+	struct connection *c = request_on(fd);
+	if (c)
 		request_note_write(c);
-	return bytes;
 }
 
 #define WRITE(fd, name, ...)                                                                                           \
-	struct connection *c = request_on(fd);                                                                             \
-	return c ? was_written(c, NEXT(name)(fd, __VA_ARGS__)) : NEXT(name)(fd, __VA_ARGS__)
+	writes(fd);                                                                                                        \
+	return NEXT(name)(fd, __VA_ARGS__)
 
 SLUICE_API ssize_t write(int fd, const void *from, size_t bytes)
 {
@@ -160,11 +163,9 @@ SLUICE_API ssize_t sendfile(int fd, int from, off_t *offset, size_t bytes)
 
 SLUICE_API ssize_t splice(int from, off64_t *from_offset, int to, off64_t *to_offset, size_t bytes, unsigned flags)
 {
-	struct connection *read_from = request_on(from), *written_to = request_on(to);
-	ssize_t moved = NEXT(splice)(from, from_offset, to, to_offset, bytes, flags);
-	if (read_from)
-		was_read(read_from, moved, 0);
-	return written_to ? was_written(written_to, moved) : moved;
+	writes(to);
+	struct connection *c = request_on(from);
+	return was_read(c, NEXT(splice)(from, from_offset, to, to_offset, bytes, flags), 0);
 }
 
 /* --- waiting ------------------------------------------------------------------------------------------------------ */

@@ -37,7 +37,7 @@ static inline struct connection *request_on(int fd)
 	return kind == CONNECTION_UNKNOWN && request_mode == REQUEST_TURN && connection_look(fd, c) ? c : NULL;
 }
 
-/* Data was read from it, or written to it. */
+/* Data was read from it, or is about to be written to it. */
 void request_note_read(struct connection *c);
 void request_note_write(struct connection *c);
 

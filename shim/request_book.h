@@ -86,22 +86,23 @@ struct request_tag {
 };
 
 struct request_book {
+	/* What every request touches, in one cache line with the first of the counts. */
+	uint32_t epoch;             /* the process's that it is of */
+	uint32_t room;              /* tags that there are marks for */
+	uint64_t awaited;           /* a bit for each of the accounts below that may not be answered yet */
+	uint64_t countdown, passed; /* requests to the next account; since the last */
 	_Atomic uint64_t counts[REQUEST_COUNTS];
-	_Atomic uint64_t histograms[REQUEST_HISTOGRAMS][LEDGER_REQUEST_BUCKETS];
-	uint32_t epoch;                        /* the process's that it is of */
-	uint32_t room;                         /* tags that there are marks for */
 	uint64_t behind_objects, behind_space; /* blocks from the fallback, which has no tags */
 	uint64_t behind_objects_marked, behind_space_marked;
-	uint64_t now_ns;            /* at the last mark */
-	uint64_t cost_ns;           /* of an account, on average of late */
-	uint64_t cost_open_ns;      /* spent since the last one began */
-	uint64_t begun_ns;          /* when that was */
-	uint64_t countdown, passed; /* requests to the next; since the last */
+	uint64_t now_ns;       /* at the last mark */
+	uint64_t cost_ns;      /* of an account, on average of late */
+	uint64_t cost_open_ns; /* spent since the last one began */
+	uint64_t begun_ns;     /* when that was */
 	uint64_t dice;
-	uint32_t next;    /* of the usual places, where to look first */
-	uint64_t awaited; /* a bit for each of the accounts below that may not be answered yet */
+	uint32_t next; /* of the usual places, where to look first */
 	struct request_mark *marks;
 	struct request_tag *tags;
+	_Atomic uint64_t histograms[REQUEST_HISTOGRAMS][LEDGER_REQUEST_BUCKETS];
 	struct request_open opens[REQUEST_OPENS];
 };
 
