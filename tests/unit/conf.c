@@ -132,7 +132,8 @@ Test(conf, words_are_those_of_the_table)
 		cr_assert_eq(conf.request, i);
 		cr_assert_str_eq(shown("request"), words[i]);
 	}
-	const char *const wrong[] = {"request:on", "request:", "request:tur", "request:turns", "request:off|auto", "request:1"};
+	const char *const wrong[] = {"request:on",    "request:",         "request:tur",
+	                             "request:turns", "request:off|auto", "request:1"};
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++)
 		refuse(wrong[i], "request");
 }
