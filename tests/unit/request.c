@@ -206,6 +206,22 @@ Test(request, what_follows_a_wait_is_for_the_one_it_goes_on_with)
 	ARE(1100, 307);
 }
 
+Test(request, what_follows_a_wait_is_nobodys_if_another_begins)
+{
+	take(0, 16, 1);
+	accepts(A);
+	accepts(B);
+	reads(A);
+	take(1, 100, 1);
+	request_note_wait();
+	take(1, 1000, 1);
+	reads(B);
+	take(1, 30, 1);
+	writes(B);
+	writes(A);
+	ARE(100, 30);
+}
+
 Test(request, a_wait_that_never_ends_is_not_watched_for_ever)
 {
 	take(0, 16, 1);
