@@ -202,10 +202,10 @@ static void show_top(const struct report *r, struct names *s, const struct termi
 
 static int by_space(const void *a, const void *b)
 {
-	const struct report_request_site *const *x = a, *const *y = b;
-	if ((*x)->of.space != (*y)->of.space)
-		return (*x)->of.space < (*y)->of.space ? 1 : -1;
-	return (*x)->id < (*y)->id ? -1 : (*x)->id > (*y)->id;
+	const struct report_request_site *x = a, *y = b;
+	if (x->of.space != y->of.space)
+		return x->of.space < y->of.space ? 1 : -1;
+	return x->id < y->id ? -1 : x->id > y->id;
 }
 
 static void show_sites(const struct report *r, struct names *s, size_t top, const struct terminal *t)
@@ -213,21 +213,21 @@ static void show_sites(const struct report *r, struct names *s, size_t top, cons
 	static const struct table_column columns[] = {{"bytes", true}, {"share", true},       {"blocks", true},
 	                                              {"left", true},  {"freed later", true}, {"site", false}};
 	size_t count = r->request_sites.count;
-	const struct report_request_site **order = memory_room(count, sizeof(*order));
+	struct report_request_site *order = memory_room(count, sizeof(*order));
 	struct table table;
 	for (size_t i = 0; i < count; i++)
-		order[i] = &r->request_sites.sites[i];
+		order[i] = r->request_sites.sites[i];
 	if (count)
 		qsort(order, count, sizeof(*order), by_space);
 	table_open(&table, columns, 6);
 	for (size_t i = 0; i < count && (!top || i < top); i++) {
-		const struct ledger_request_site *of = &order[i]->of;
+		const struct ledger_request_site *of = &order[i].of;
 		table_cell(&table, human_bytes(of->space).text);
 		table_cell(&table, human_share(of->space, r->requests->space).text);
 		table_cell(&table, human_count(of->objects).text);
 		table_cell(&table, human_count(of->escaped).text);
 		table_cell(&table, human_count(of->freed).text);
-		cell(&table, site_name(r, s, order[i]->id));
+		cell(&table, site_name(r, s, order[i].id));
 	}
 	free(order);
 	if (count) {

@@ -40,7 +40,7 @@ static bool option_is(int fd, int option, int value)
 
 static bool has_name(int fd)
 {
-	struct sockaddr_un name;
+	struct sockaddr_un name = {0};
 	socklen_t bytes = sizeof(name);
 	if (getsockname(fd, (struct sockaddr *)&name, &bytes) != 0)
 		return false;
