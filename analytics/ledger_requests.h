@@ -30,7 +30,7 @@ struct ledger_request_top {
 };
 
 struct ledger_request_site {
-	uint64_t objects, space; /* allocated in accounted requests */
+	uint64_t objects, space; /* allocated in requests */
 	uint64_t escaped, freed; /* blocks that these left behind; blocks that these freed of earlier ones */
 	uint64_t escaping;       /* requests, by tag, that left some */
 };
@@ -46,8 +46,10 @@ struct ledger_requests {
 	uint64_t connection_space_hist
 		[LEDGER_REQUEST_BUCKETS]; /* of those with an accounted one; scaled to all their requests */
 	uint64_t accounted;           /* requests whose allocations were added up */
-	uint64_t lost;                /* accounts that were given up */
-	uint64_t untimed; /* of them, those without a duration: no answer was seen, or their thread has no heap */
+	uint64_t
+		weight; /* requests that these stand for; all that follows is estimated for those, and exact where they are all */
+	uint64_t lost;    /* accounts that were given up */
+	uint64_t untimed; /* of `weight`, those without a duration: no answer was seen, or their thread has no heap */
 	uint64_t objects, space;
 	uint64_t escaped_objects, escaped_space, freed_objects, freed_space;
 	uint64_t objects_hist[LEDGER_REQUEST_BUCKETS], space_hist[LEDGER_REQUEST_BUCKETS], ns_hist[LEDGER_REQUEST_BUCKETS];

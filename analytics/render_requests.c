@@ -15,6 +15,7 @@ const struct request_field render_request_counts[] = {
 	{"connections", AT(connections)},
 	{"silent", AT(silent)},
 	{"accounted", AT(accounted)},
+	{"weight", AT(weight)},
 	{"lost", AT(lost)},
 	{"untimed", AT(untimed)},
 	{"alloc_objects", AT(objects)},

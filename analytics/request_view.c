@@ -82,13 +82,13 @@ static void show_sentence(const struct report *r, const struct terminal *t)
 {
 	const struct ledger_requests *q = r->requests;
 	line_begin(t, "a request");
-	if (!q->accounted) {
+	if (!q->weight) {
 		fputs("was not accounted\n", t->stream);
 		return;
 	}
 	fprintf(t->stream, "%sallocates %s times, %s%s; 99 %% under %s times, under %s", terminal_bold(t),
-	        human_count((q->objects + q->accounted / 2) / q->accounted).text, human_bytes(q->space / q->accounted).text,
-	        terminal_plain(t), human_count(below(q->objects_hist, 99)).text,
+	        human_count(q->objects / q->weight + (q->objects % q->weight > q->weight / 2)).text,
+	        human_bytes(q->space / q->weight).text, terminal_plain(t), human_count(below(q->objects_hist, 99)).text,
 	        human_bytes(below(q->space_hist, 99)).text);
 	if (sum_of(q->ns_hist))
 		fprintf(t->stream, "; half take under %s, 99 %% under %s", human_duration(below(q->ns_hist, 50)).text,
@@ -102,6 +102,8 @@ static void show_sentence(const struct report *r, const struct terminal *t)
 	line_begin(t, "accounted");
 	fprintf(t->stream, "%s, %s of the requests", human_count(q->accounted).text,
 	        human_share(q->accounted, q->count).text);
+	if (q->weight != q->accounted)
+		fprintf(t->stream, "; they stand for %s", human_count(q->weight).text);
 	if (q->untimed)
 		fprintf(t->stream, "; of %s the time is not known", human_count(q->untimed).text);
 	if (q->lost)

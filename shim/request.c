@@ -89,20 +89,20 @@ static inline bool is_idle(const struct request_book *book, const struct connect
 	return !turn.marked && !book->awaited && !atomic_load_explicit(&c->open, memory_order_relaxed);
 }
 
-static __attribute__((noinline)) void begin_accounted(struct request_book *book, struct connection *c, bool due)
+static __attribute__((noinline)) void begin_accounted(struct request_book *book, struct connection *c, uint64_t weight)
 {
-	settle(book, current(), due);
-	request_book_begin(book, c, due && turn.marked);
+	settle(book, current(), weight != 0);
+	request_book_begin(book, c, turn.marked ? weight : 0);
 }
 
 static inline void begin(struct request_book *book, struct connection *c)
 {
-	bool due = request_book_due(book);
+	uint64_t weight = request_book_due(book);
 	request_book_count(book, REQUESTS_BEGUN);
 	atomic_store_explicit(&c->requests, atomic_load_explicit(&c->requests, memory_order_relaxed) + 1,
 	                      memory_order_relaxed);
-	if (__builtin_expect(due || !is_idle(book, c), 0))
-		begin_accounted(book, c, due);
+	if (__builtin_expect(weight || !is_idle(book, c), 0))
+		begin_accounted(book, c, weight);
 	work_for(c);
 }
 

@@ -28,9 +28,9 @@ void request_books_configure(uint64_t option_every)
 	every = option_every;
 }
 
-static void count_in(struct request_book *book, enum request_histogram which, uint64_t value)
+static void count_in(struct request_book *book, enum request_histogram which, uint64_t value, uint64_t weight)
 {
-	request_book_add(book, &book->histograms[which][request_bucket(value)], 1);
+	request_book_add(book, &book->histograms[which][request_bucket(value)], weight);
 }
 
 /* --- books -------------------------------------------------------------------------------------------------------- */
@@ -121,8 +121,8 @@ static void charge(struct request_open *to, uint32_t *at, uint16_t tag, const st
 	to->space += space;
 	struct request_pair *pair = pair_at(to, at, tag);
 	if (!pair) {
-		to->book->tags[tag].objects += objects;
-		to->book->tags[tag].space += space;
+		to->book->tags[tag].objects += objects * to->weight;
+		to->book->tags[tag].space += space * to->weight;
 		return;
 	}
 	pair->objects += (uint32_t)objects;
@@ -262,22 +262,35 @@ struct request_open *request_open_of(const struct request_book *book, const stru
 	return open && open->book == book && is_of(open, c) ? open : NULL;
 }
 
-static void file_pair(struct request_book *book, const struct thread *thread, const struct request_pair *pair)
+static void file_pair(struct request_book *book, const struct thread *thread, const struct request_pair *pair,
+                      uint64_t weight)
 {
 	struct request_tag *sums = &book->tags[pair->tag];
 	uint64_t size = class_table[route_at(thread, pair->tag)->class].size;
-	sums->objects += pair->objects;
-	sums->space += pair->space;
+	sums->objects += pair->objects * weight;
+	sums->space += pair->space * weight;
 	if (pair->alive > 0) {
-		sums->escaped += (uint64_t)pair->alive;
-		sums->escaping++;
-		request_book_add(book, &book->counts[REQUESTS_ESCAPED_OBJECTS], (uint64_t)pair->alive);
-		request_book_add(book, &book->counts[REQUESTS_ESCAPED_SPACE], (uint64_t)pair->alive * size);
+		uint64_t more = (uint64_t)pair->alive * weight;
+		sums->escaped += more;
+		sums->escaping += weight;
+		request_book_add(book, &book->counts[REQUESTS_ESCAPED_OBJECTS], more);
+		request_book_add(book, &book->counts[REQUESTS_ESCAPED_SPACE], more * size);
 	} else if (pair->alive < 0) {
-		sums->freed += (uint64_t)-pair->alive;
-		request_book_add(book, &book->counts[REQUESTS_FREED_OBJECTS], (uint64_t)-pair->alive);
-		request_book_add(book, &book->counts[REQUESTS_FREED_SPACE], (uint64_t)-pair->alive * size);
+		uint64_t fewer = (uint64_t)-pair->alive * weight;
+		sums->freed += fewer;
+		request_book_add(book, &book->counts[REQUESTS_FREED_OBJECTS], fewer);
+		request_book_add(book, &book->counts[REQUESTS_FREED_SPACE], fewer * size);
 	}
+}
+
+static void file_sums(struct request_book *book, uint64_t objects, uint64_t space, uint64_t weight)
+{
+	request_book_count(book, REQUESTS_ACCOUNTED);
+	request_book_add(book, &book->counts[REQUESTS_WEIGHT], weight);
+	request_book_add(book, &book->counts[REQUESTS_OBJECTS], objects * weight);
+	request_book_add(book, &book->counts[REQUESTS_SPACE], space * weight);
+	count_in(book, HISTOGRAM_OBJECTS, objects, weight);
+	count_in(book, HISTOGRAM_SPACE, space, weight);
 }
 
 static void file(struct request_book *book, struct request_open *open)
@@ -285,13 +298,10 @@ static void file(struct request_book *book, struct request_open *open)
 	const struct thread *thread = thread_if_any();
 	struct connection *c = open->on;
 	for (uint32_t i = 0; i < open->pairs_count; i++)
-		file_pair(book, thread, &open->pairs[i]);
-	count_in(book, HISTOGRAM_OBJECTS, open->objects);
-	count_in(book, HISTOGRAM_SPACE, open->space);
-	request_book_add(book, &book->counts[REQUESTS_OBJECTS], open->objects);
-	request_book_add(book, &book->counts[REQUESTS_SPACE], open->space);
+		file_pair(book, thread, &open->pairs[i], open->weight);
+	file_sums(book, open->objects, open->space, open->weight);
 	if (open->answered_ns)
-		count_in(book, HISTOGRAM_NS, open->answered_ns - open->begun_ns);
+		count_in(book, HISTOGRAM_NS, open->answered_ns - open->begun_ns, open->weight);
 	enter_top(thread, open);
 	atomic_store_explicit(&c->accounted, c->accounted + 1, memory_order_relaxed);
 	atomic_store_explicit(&c->space, c->space + open->space, memory_order_relaxed);
@@ -350,18 +360,19 @@ bool request_book_awaits(struct request_book *book)
 	return false;
 }
 
-void request_book_begin(struct request_book *book, struct connection *c, bool accounted)
+void request_book_begin(struct request_book *book, struct connection *c, uint64_t weight)
 {
 	struct request_open *last = request_open_of(book, c);
 	if (last)
 		file(book, last);
 	atomic_store_explicit(&c->open, NULL, memory_order_relaxed);
-	struct request_open *open = accounted ? place(book) : NULL;
+	struct request_open *open = weight ? place(book) : NULL;
 	if (!open)
 		return;
 	open->book = book; /* field by field: the pairs are most of it */
 	open->serial = c->serial;
 	open->number = c->requests;
+	open->weight = weight;
 	open->begun_ns = book->now_ns;
 	open->answered_ns = open->objects = open->space = 0;
 	open->pairs_count = 0;
@@ -375,8 +386,7 @@ void request_book_answered(struct request_book *book, const struct connection *c
 {
 	struct request_open *open = request_open_of(book, c);
 	if (answers && book == &request_book_shared && !thread_if_any()) { /* it has no heap: it has allocated nothing */
-		count_in(book, HISTOGRAM_OBJECTS, 0);
-		count_in(book, HISTOGRAM_SPACE, 0);
+		file_sums(book, 0, 0, 1);
 	}
 	if (open)
 		open->answered_ns = os_now_ns();
@@ -390,9 +400,9 @@ void request_book_closed(struct request_book *book, struct connection *c)
 	if (!c->used)
 		request_book_count(book, REQUESTS_SILENT);
 	if (c->requests)
-		count_in(book, HISTOGRAM_CONNECTION_REQUESTS, c->requests);
+		count_in(book, HISTOGRAM_CONNECTION_REQUESTS, c->requests, 1);
 	if (c->accounted)
-		count_in(book, HISTOGRAM_CONNECTION_SPACE, c->space / c->accounted * c->requests);
+		count_in(book, HISTOGRAM_CONNECTION_SPACE, c->space / c->accounted * c->requests, 1);
 	c->used = false;
 	c->requests = c->accounted = 0;
 	c->space = 0;
@@ -427,15 +437,16 @@ static uint64_t pause(struct request_book *book)
 	return n <= 2 ? n : n / 2 + 1 + throw_dice(book) % n; /* n on average */
 }
 
-bool request_book_due_now(struct request_book *book)
+uint64_t request_book_due_now(struct request_book *book)
 {
+	uint64_t weight = book->passed;
 	if (book == &request_book_shared || confined()) {
 		book->countdown = 1;
-		return false;
+		return 0;
 	}
 	book->countdown = pause(book);
 	book->passed = 0;
-	return true;
+	return weight;
 }
 
 void request_books_fork_child(void)

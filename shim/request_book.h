@@ -6,6 +6,9 @@
  * *accounted* as often as a quarter of a percent of the time between them pays for, measured as it goes, at intervals with a
  * random part; with the option request_every:N each N-th.
  *
+ * Each account stands for the requests that the thread began since the one before (its weight), and all sums are weighted so: a
+ * draw from each stretch. When the process is young all are accounted, and later few: without weights the young would rule.
+ *
  *   open      an account: what one request allocated so far, tag by tag; it is the heap's that began it
  *   file      its sums go to the histograms and sites: when the next request begins on the connection, when that closes, or
  *             when its place is wanted and it has been answered
@@ -32,9 +35,11 @@ enum request_count {
 	REQUESTS_READS,  /* calls that brought data from a client */
 	REQUESTS_WRITES, /* calls that took some */
 	REQUESTS_ACCEPTED,
-	REQUESTS_SILENT,  /* connections that were closed, and nothing was read or written that we saw */
-	REQUESTS_BEYOND,  /* descriptors too high to be looked at */
-	REQUESTS_LOST,    /* accounts given up */
+	REQUESTS_SILENT, /* connections that were closed, and nothing was read or written that we saw */
+	REQUESTS_BEYOND, /* descriptors too high to be looked at */
+	REQUESTS_LOST,   /* accounts given up */
+	REQUESTS_ACCOUNTED,
+	REQUESTS_WEIGHT,  /* requests that the accounted stand for; all that follows is of those */
 	REQUESTS_OBJECTS, /* what the accounted allocated */
 	REQUESTS_SPACE,
 	REQUESTS_ESCAPED_OBJECTS, /* blocks, and the bytes they can hold, that there were more at their end */
@@ -69,6 +74,8 @@ struct request_open {
 	uint64_t begun_ns, answered_ns; /* 0: not yet */
 	uint64_t objects, space;
 	uint32_t patience;
+	uint64_t
+		weight; /* requests it stands for: those that the thread began since the one accounted before, and itself */
 	uint32_t pairs_count;                     /* the tags that did not fit are in the sums only */
 	struct request_pair pairs[REQUEST_PAIRS]; /* by tag */
 };
@@ -135,12 +142,12 @@ static inline void request_book_count(struct request_book *book, enum request_co
 	request_book_add(book, &book->counts[what], 1);
 }
 
-/* Is the request that begins now to be accounted? Counts down. */
-bool request_book_due_now(struct request_book *book);
-static inline bool request_book_due(struct request_book *book)
+/* For how many requests an account of the one that begins now stands; 0: it is to have none. Counts down. */
+uint64_t request_book_due_now(struct request_book *book);
+static inline uint64_t request_book_due(struct request_book *book)
 {
 	book->passed++;
-	return __builtin_expect(--book->countdown == 0, 0) && request_book_due_now(book);
+	return __builtin_expect(--book->countdown == 0, 0) ? request_book_due_now(book) : 0;
 }
 
 /* Reads the thread's counters, charges what came since the last time to the account (NULL: to nobody). false: it cannot. */
@@ -153,8 +160,8 @@ struct request_open *request_open_of(const struct request_book *book, const stru
  * thread mark so many times at most in vain: one that is answered after minutes must not cost more than its share. */
 bool request_book_awaits(struct request_book *book);
 
-/* Files the connection's last account, and opens one for the request that begins if there is to be one. */
-void request_book_begin(struct request_book *book, struct connection *c, bool accounted);
+/* Files the connection's last account, and opens one of that weight for the request that begins; 0: none. */
+void request_book_begin(struct request_book *book, struct connection *c, uint64_t weight);
 
 /* The connection was written to; `answers`: that was its turn-around. */
 void request_book_answered(struct request_book *book, const struct connection *c, bool answers);

@@ -33,6 +33,8 @@ static void add_counts(struct ledger_requests *to, const struct request_book *bo
 		[REQUESTS_SILENT] = &to->silent,
 		[REQUESTS_BEYOND] = &to->beyond,
 		[REQUESTS_LOST] = &to->lost,
+		[REQUESTS_ACCOUNTED] = &to->accounted,
+		[REQUESTS_WEIGHT] = &to->weight,
 		[REQUESTS_OBJECTS] = &to->objects,
 		[REQUESTS_SPACE] = &to->space,
 		[REQUESTS_ESCAPED_OBJECTS] = &to->escaped_objects,
@@ -70,22 +72,24 @@ static void add_tags(struct ledger_requests *to, const struct thread *thread, co
 	}
 }
 
-static void add_open_pair(struct ledger_requests *to, const struct thread *thread, const struct request_pair *pair)
+static void add_open_pair(struct ledger_requests *to, const struct thread *thread, const struct request_pair *pair,
+                          uint64_t weight)
 {
 	struct ledger_request_site *site = site_of_tag(to, thread, pair->tag);
 	uint64_t size = class_table[route_at(thread, pair->tag)->class].size;
-	uint64_t more = pair->alive > 0 ? (uint64_t)pair->alive : 0, fewer = pair->alive < 0 ? (uint64_t)-pair->alive : 0;
+	uint64_t more = pair->alive > 0 ? (uint64_t)pair->alive * weight : 0;
+	uint64_t fewer = pair->alive < 0 ? (uint64_t)-pair->alive * weight : 0;
 	to->escaped_objects += more;
 	to->escaped_space += more * size;
 	to->freed_objects += fewer;
 	to->freed_space += fewer * size;
 	if (!site)
 		return;
-	site->objects += pair->objects;
-	site->space += pair->space;
+	site->objects += pair->objects * weight;
+	site->space += pair->space * weight;
 	site->escaped += more;
 	site->freed += fewer;
-	site->escaping += more != 0;
+	site->escaping += more ? weight : 0;
 }
 
 /* Into order, the largest first. */
@@ -125,13 +129,15 @@ static void add_opens(struct ledger_requests *to, const struct thread *thread, s
 		if (!c || !open->answered_ns || request_open_of(book, c) != open)
 			continue;
 		for (uint32_t p = 0; p < open->pairs_count && p < REQUEST_PAIRS; p++)
-			add_open_pair(to, thread, &open->pairs[p]);
+			add_open_pair(to, thread, &open->pairs[p], open->weight);
 		add_open_top(to, thread, open);
-		to->objects += open->objects;
-		to->space += open->space;
-		to->objects_hist[request_bucket(open->objects)]++;
-		to->space_hist[request_bucket(open->space)]++;
-		to->ns_hist[request_bucket(open->answered_ns - open->begun_ns)]++;
+		to->accounted++;
+		to->weight += open->weight;
+		to->objects += open->objects * open->weight;
+		to->space += open->space * open->weight;
+		to->objects_hist[request_bucket(open->objects)] += open->weight;
+		to->space_hist[request_bucket(open->space)] += open->weight;
+		to->ns_hist[request_bucket(open->answered_ns - open->begun_ns)] += open->weight;
 	}
 }
 
@@ -162,14 +168,14 @@ static uint64_t sum_of(const uint64_t *histogram)
 	return sum;
 }
 
-/* A thread that runs has told the histograms of durations and of allocations at two moments. */
+/* A thread that runs has told its sums and histograms at different moments. */
 static void settle(struct ledger_requests *to)
 {
-	to->accounted = sum_of(to->objects_hist);
 	uint64_t space = sum_of(to->space_hist), answered = sum_of(to->ns_hist);
-	if (space < to->accounted)
-		to->space_hist[0] += to->accounted - space;
-	to->untimed = to->accounted > answered ? to->accounted - answered : 0;
+	to->weight = sum_of(to->objects_hist);
+	if (space < to->weight)
+		to->space_hist[0] += to->weight - space;
+	to->untimed = to->weight > answered ? to->weight - answered : 0;
 	to->connections = sum_of(to->connection_requests_hist);
 }
 

@@ -76,7 +76,7 @@ class Requests(victims.Case):
         served, _, run = self.run_in("plain", 2000, conf="request_every:10")
         r = run.only()["requests"]
         self.assertEqual((r["count"], r["accounted"]), (served, 200))
-        self.assertEqual(r["alloc_objects"] // r["accounted"], BLOCKS)
+        self.assertEqual((r["weight"], r["alloc_objects"]), (1991, 1991 * BLOCKS))
 
     def test_off(self):
         for conf in ("request:off", "request:turn"):

@@ -221,7 +221,7 @@ class Nginx(Requests):
         found = self.counted(sent, "nginx", besides=2)
         # A request is answered after the upstream's answer, in another turn of the loop: its buffers belong to it.
         if found:
-            self.assertGreater(sum(r["alloc_space"] for r in found) / sum(r["accounted"] for r in found), 4096)
+            self.assertGreater(sum(r["alloc_space"] for r in found) / sum(r["weight"] for r in found), 4096)
 
     def test_tls(self):
         self.make_work(self.prepare)

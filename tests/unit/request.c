@@ -341,7 +341,9 @@ Test(request, one_in_so_many)
 	}
 	cr_expect_eq(now()->count, 1000);
 	cr_expect_eq(now()->accounted, 100);
-	cr_expect_eq(now()->space, 6400);
+	cr_expect_eq(now()->weight, 1 + 99 * 10);
+	cr_expect_eq(now()->space, 991 * 64);
+	cr_expect_eq(now()->objects_hist[1], 991);
 }
 
 Test(request, more_at_once_than_there_are_accounts)
