@@ -19,7 +19,7 @@ POOLS     := $(patsubst %,pools/%.c,classes decay heap huge lock meta node os po
 SHIM      := $(patsubst %,shim/%.c,allocate budget chance conf connection context early eh_frame facts fallback fallback_math fallback_start \
              frame identity inert interpose_cxx interpose_cxx_bound interpose_exit interpose_jemalloc interpose_limits \
              interpose_malloc interpose_socket interpose_stats lifetime mapping module pressure process publish \
-             publish_threads ready report request request_book request_sum resident route \
+             publish_threads ready report request request_book request_sum request_top resident route \
              sample sample_table site site_peak stack sum symbols thread unwind unwind_libunwind wrapper_names)
 # One of two implementations of shim/unwind.h: the own reader knows x86-64 only.
 UNWIND_BY := $(if $(filter libunwind,$(V))$(filter-out x86_64-%,$(shell $(CC) -dumpmachine)),unwind_libunwind,eh_frame unwind)

@@ -38,10 +38,35 @@ int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *timeout
 	X(read)                                                                                                            \
 	X(__read_chk)                                                                                                      \
 	X(readv)                                                                                                           \
-	X(recv) X(__recv_chk) X(recvfrom) X(__recvfrom_chk) X(recvmsg) X(write) X(writev) X(send) X(sendto) X(sendmsg)     \
-		X(sendfile) X(splice) X(accept) X(accept4) X(connect) X(close) X(close_range) X(closefrom) X(dup2) X(dup3)     \
-			X(epoll_wait) X(epoll_pwait) X(epoll_pwait2) X(poll) X(__poll_chk) X(ppoll) X(__ppoll_chk) X(select)       \
-				X(pselect)
+	X(recv)                                                                                                            \
+	X(__recv_chk)                                                                                                      \
+	X(recvfrom)                                                                                                        \
+	X(__recvfrom_chk)                                                                                                  \
+	X(recvmsg)                                                                                                         \
+	X(write)                                                                                                           \
+	X(writev)                                                                                                          \
+	X(send)                                                                                                            \
+	X(sendto)                                                                                                          \
+	X(sendmsg)                                                                                                         \
+	X(sendfile)                                                                                                        \
+	X(splice)                                                                                                          \
+	X(accept)                                                                                                          \
+	X(accept4)                                                                                                         \
+	X(connect)                                                                                                         \
+	X(close)                                                                                                           \
+	X(close_range)                                                                                                     \
+	X(closefrom)                                                                                                       \
+	X(dup2)                                                                                                            \
+	X(dup3)                                                                                                            \
+	X(epoll_wait)                                                                                                      \
+	X(epoll_pwait)                                                                                                     \
+	X(epoll_pwait2)                                                                                                    \
+	X(poll)                                                                                                            \
+	X(__poll_chk)                                                                                                      \
+	X(ppoll)                                                                                                           \
+	X(__ppoll_chk)                                                                                                     \
+	X(select)                                                                                                          \
+	X(pselect)
 
 static ONCE struct {
 #define X(name) __typeof__(name) *name;

@@ -1,5 +1,4 @@
-/* request_book.c: see request_book.h. Everything here is the calling thread's own, but for the table of the largest requests,
- * which is tried, not waited for.
+/* request_book.c: see request_book.h. Everything here is the calling thread's own.
  */
 #define _GNU_SOURCE
 #include "request_book.h"
@@ -7,6 +6,7 @@
 #include "confined.h"
 #include "pools/apart.h"
 #include "pools/os.h"
+#include "request_top.h"
 #include "route.h"
 #include "thread.h"
 
@@ -172,82 +172,6 @@ void request_book_behind(size_t bytes)
 	thread->requests->behind_space += bytes;
 }
 
-/* --- the largest -------------------------------------------------------------------------------------------------- */
-
-static APART struct {
-	atomic_flag busy;
-	_Atomic uint64_t least; /* bytes of the smallest, once the table is full */
-	uint32_t count;
-	struct ledger_request_top top[LEDGER_REQUEST_TOP];
-} largest;
-
-static void add_part(struct ledger_request_top *top, struct ledger_request_part part)
-{
-	for (unsigned i = 0; i < top->parts_count; i++) /* a site has several tags: classes, twins */
-		if (top->parts[i].site == part.site) {
-			part.objects += top->parts[i].objects;
-			part.space += top->parts[i].space;
-			memmove(&top->parts[i], &top->parts[i + 1], (--top->parts_count - i) * sizeof(part));
-			break;
-		}
-	unsigned at = (unsigned)top->parts_count;
-	while (at && top->parts[at - 1].space < part.space)
-		at--;
-	if (at == LEDGER_REQUEST_TOP_SITES)
-		return;
-	unsigned behind = (unsigned)top->parts_count - at;
-	if (top->parts_count == LEDGER_REQUEST_TOP_SITES)
-		behind--;
-	else
-		top->parts_count++;
-	memmove(&top->parts[at + 1], &top->parts[at], behind * sizeof(part));
-	top->parts[at] = part;
-}
-
-void request_top_fill(struct ledger_request_top *top, const struct thread *thread, const struct request_open *open)
-{
-	*top = (struct ledger_request_top){.number = open->number,
-	                                   .objects = open->objects,
-	                                   .space = open->space,
-	                                   .duration_ns = open->answered_ns ? open->answered_ns - open->begun_ns : 0};
-	for (uint32_t i = 0; i < open->pairs_count; i++)
-		if (open->pairs[i].objects)
-			add_part(top, (struct ledger_request_part){route_at(thread, open->pairs[i].tag)->site,
-			                                           open->pairs[i].objects, open->pairs[i].space});
-}
-
-/* Another thread at it: then this one is not entered; it is one of the largest of very many, or there will be more. */
-static void enter_top(const struct thread *thread, const struct request_open *open)
-{
-	if (open->space <= atomic_load_explicit(&largest.least, memory_order_relaxed) ||
-	    atomic_flag_test_and_set_explicit(&largest.busy, memory_order_acquire))
-		return;
-	uint32_t least = 0;
-	if (largest.count < LEDGER_REQUEST_TOP) {
-		least = largest.count++;
-	} else {
-		for (uint32_t i = 1; i < LEDGER_REQUEST_TOP; i++)
-			least = largest.top[i].space < largest.top[least].space ? i : least;
-	}
-	request_top_fill(&largest.top[least], thread, open);
-	uint64_t bound = UINT64_MAX;
-	for (uint32_t i = 0; i < LEDGER_REQUEST_TOP; i++)
-		bound = largest.top[i].space < bound ? largest.top[i].space : bound;
-	atomic_store_explicit(&largest.least, bound, memory_order_relaxed);
-	atomic_flag_clear_explicit(&largest.busy, memory_order_release);
-}
-
-uint32_t request_top_copy(struct ledger_request_top *to)
-{
-	uint32_t count = 0;
-	if (atomic_flag_test_and_set_explicit(&largest.busy, memory_order_acquire))
-		return 0;
-	for (; count < largest.count; count++)
-		to[count] = largest.top[count];
-	atomic_flag_clear_explicit(&largest.busy, memory_order_release);
-	return count;
-}
-
 /* --- accounts ----------------------------------------------------------------------------------------------------- */
 
 static bool is_of(const struct request_open *open, const struct connection *c)
@@ -302,7 +226,7 @@ static void file(struct request_book *book, struct request_open *open)
 	file_sums(book, open->objects, open->space, open->weight);
 	if (open->answered_ns)
 		count_in(book, HISTOGRAM_NS, open->answered_ns - open->begun_ns, open->weight);
-	enter_top(thread, open);
+	request_top_enter(thread, open);
 	atomic_store_explicit(&c->accounted, c->accounted + 1, memory_order_relaxed);
 	atomic_store_explicit(&c->space, c->space + open->space, memory_order_relaxed);
 	atomic_store_explicit(&c->open, NULL, memory_order_relaxed);
@@ -453,5 +377,5 @@ void request_books_fork_child(void)
 {
 	request_epoch++;
 	clear(&request_book_shared);
-	memset(&largest, 0, sizeof(largest));
+	request_top_fork_child();
 }

@@ -177,12 +177,6 @@ struct request_book *request_book_seen(const struct thread *of);
 
 void request_books_fork_child(void);
 
-/* The largest of the filed by bytes, in no order; at most LEDGER_REQUEST_TOP. Returns how many. */
-uint32_t request_top_copy(struct ledger_request_top *to);
-
-/* An account of the thread's as one of them. */
-void request_top_fill(struct ledger_request_top *top, const struct thread *thread, const struct request_open *open);
-
 /* Bucket of a histogram: 0 for 0, else the number of bits. */
 static inline unsigned request_bucket(uint64_t value)
 {

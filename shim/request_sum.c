@@ -11,6 +11,7 @@
 #include "pools/os.h"
 #include "request.h"
 #include "request_book.h"
+#include "request_top.h"
 #include "route.h"
 
 #include <string.h>
