@@ -204,11 +204,10 @@ void *allocate_aligned_from(size_t size, size_t align, uintptr_t pc, uintptr_t f
 		pc = context_of(pc, frame);
 	void *block = class < CLASSES ? thread_take(thread_self, pc, class, size) : NULL;
 	struct cache *cache = block || class == CLASSES ? NULL : route_cache(thread_self, pc, class);
-	if (cache && route_is_armed(cache)) {
-		uint16_t tag = (uint16_t)(cache - thread_self->heap.caches);
-		sample_armed(thread_self, tag, frame);
-		block = lifetime_is_due(thread_self, tag) ? NULL : cache_take(&thread_self->heap.caches[tag], size);
-	}
+	if (cache && route_is_armed(cache))
+		pc = meet_armed((uint16_t)(cache - thread_self->heap.caches), size, pc, frame, &block);
+	if (cache && !block && (cache = route_cache(thread_self, pc, class)))
+		block = cache_take(cache, size);
 	if (block)
 		return block;
 	pc = context_meet(pc, frame);

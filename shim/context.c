@@ -1,8 +1,9 @@
 /* context.c: learning who is a wrapper. See context.h.
  *
- * A site is looked at when it is new, at its refills, at a new route's first allocations, and at those that a route was armed for
- * later (lifetime.h), which reach also those whose blocks come and go. The first looks and some of the later ones unwind the call; the others only read the
- * next return address where it was the last times, and unwind when nobody called from there before. A site is a wrapper when
+ * A site is looked at when it is new, at its refills, at a new route's first allocations, and at those that a route was armed
+ * for later (lifetime.h), which reach also those whose blocks come and go. The first looks and some of the later ones unwind
+ * the call; the others only read the next return address where it was the last times, and unwind when nobody called from there
+ * before. A site is a wrapper when
  * its function's name says so (wrapper_names.h), or when three callers were seen and none of them makes nine tenths, or when
  * one does that six others call. Its site stays for the blocks it has; its routes are known as SITE_RETIRED | number from then
  * on, so that the fast path misses. Where the next return address lies is certain when the unwind tables give the frames one

@@ -12,6 +12,7 @@
 #include "lifetime.h"
 
 #include "confined.h"
+#include "context.h"
 #include "pools/apart.h"
 #include "pools/lock.h"
 #include "pools/meta.h"
@@ -282,7 +283,7 @@ static void look(struct thread *thread)
 
 void lifetime_look(struct thread *thread)
 {
-	if (SITELESS)
+	if (SITELESS || !(lifetime_on || contexts_enabled())) /* an armed allocation also says who called */
 		return;
 	if (thread->look_at == 0)
 		thread->look_at = LOOK_REFILLS;

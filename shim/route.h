@@ -83,7 +83,7 @@ void *route_refill(struct thread *thread, uintptr_t pc, unsigned class, size_t s
 /* The route's next allocation misses: a key that no look-up has is in its cache's key. Nothing else changes. */
 void route_arm(struct thread *thread, uint16_t tag);
 
-/* No longer, unless a life or a stack is due. */
+/* No longer, unless a caller, a life or a stack is to be looked at. */
 void route_disarm(struct thread *thread, uint16_t tag);
 
 static inline bool route_is_armed(const struct cache *cache)

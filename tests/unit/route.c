@@ -80,6 +80,19 @@ Test(route, the_budget_may_refuse)
 	whole();
 }
 
+/* Each of them is slow; whatever call it is that allocates, they come to an end. */
+Test(route, only_a_new_routes_first_allocations_say_who_called)
+{
+	for (int i = 0; i < 20; i++) {
+		release(allocate(100, pc_of(1)));
+		release(allocate_aligned(128, 64, pc_of(2)));
+		release(allocate_zeroed(300, pc_of(3)));
+	}
+	cr_assert_eq(route(1, 100)->meets, 0);
+	cr_assert_eq(route(2, 128)->meets, 0, "aligned: %u to go", route(2, 128)->meets);
+	cr_assert_eq(route(3, 300)->meets, 0);
+}
+
 static const uint64_t *by_route(unsigned site)
 {
 	return ledger_sites(publish(END_LIVE))[route(site, 64)->site].route_objects;
