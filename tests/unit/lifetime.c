@@ -2,8 +2,10 @@
 #include "shim/lifetime.h"
 #include "pools/walk.h"
 #include "shim/allocate.h"
+#include "shim/context.h"
 #include "shim/facts.h"
 #include "shim/publish.h"
+#include "shim/sample.h"
 #include "tests/acting.h"
 #include "tests/books.h"
 #include "tests/dice.h"
@@ -312,4 +314,18 @@ Test(lifetime, off_is_off)
 	lifetime_on = false;
 	play(ROUNDS / 4, 30);
 	cr_assert_eq(lifetime_sites(), 0);
+}
+
+/* An armed allocation is slow, so where neither lives nor callers nor stacks are asked for none is. */
+Test(lifetime, nothing_is_armed_for_nobody)
+{
+	lifetime_on = false;
+	contexts_enable(false);
+	sample_begin(0);
+	for (unsigned i = 0; i < 5000; i++) {
+		for (unsigned site = 0; site < 20; site++) /* refills, and no turn for the one that one of them would arm */
+			blocks[site] = allocate(64 + 16 * (i % 20), pc_of(site));
+		for (uint32_t tag = 1; tag <= thread_self->heap.tags; tag++)
+			cr_assert_not(route_is_armed(&thread_self->heap.caches[tag]), "tag %u", tag);
+	}
 }
